@@ -86,7 +86,7 @@ class Detections:
         """Return the number of boxes."""
         return len(self.scores)
 
-    def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> Detections:
+    def select(self, keep: npt.NDArray[np.bool_] | IntArray) -> Detections:
         """Return the boxes at a boolean mask or at indices, in that order."""
         return replace(
             self,

@@ -81,8 +81,8 @@ def check_calibration(calibration: CameraCalibration) -> None:
         size = f"{calibration.width_px}x{calibration.height_px}"
         raise CalibrationError("zero_size", f"expected a positive image size, got {size}")
     k = calibration.image_from_cam
-    numbers = [k.ravel(), calibration.distortion, calibration.rectified_from_cam.ravel()]
-    if k.shape != (3, 3) or not np.isfinite(np.concatenate(numbers)).all():
+    numbers = [*k.flat, *calibration.distortion, *calibration.rectified_from_cam.flat]
+    if k.shape != (3, 3) or not np.isfinite(numbers).all():
         raise CalibrationError("not_finite", f"expected a finite 3x3 K and D, got K={k.tolist()}")
     if k[0, 0] == 0 or k[1, 1] == 0:
         raise CalibrationError(

@@ -9,7 +9,7 @@ Frames:
     ego: x forward, y left, z up, rear axle on the ground. ROS `base_link`.
     lidar: the data set's own; nuScenes has x right, y forward, z up.
     cam: optical, x right, y down, z forward. ROS `*_optical_frame`.
-    image, input: pixels before and after resize and crop; u right, v down, pixel centres at integers.
+    image, input: pixels before and after resize and crop; u right, v down, centres at integers.
     bev: the frame a model's bird's-eye-view grid lives in; the model card gives `ego_from_bev`.
 """
 
@@ -45,7 +45,7 @@ def inverse(dst_from_src: FloatArray) -> FloatArray:
 def transform_points(dst_from_src: FloatArray, points_src: npt.ArrayLike) -> FloatArray:
     """Return points (..., 3) in the destination frame, metres."""
     points = np.asarray(points_src, dtype=np.float64)
-    return points @ dst_from_src[:3, :3].T + dst_from_src[:3, 3]
+    return np.asarray(points @ dst_from_src[:3, :3].T + dst_from_src[:3, 3])
 
 
 def rotation_from_quaternion(wxyz: npt.ArrayLike) -> FloatArray:
@@ -84,7 +84,7 @@ def quaternion_from_rotation(rotation: FloatArray) -> FloatArray:
     )
     q = rows[int(np.argmax(squares))]
     q = q / np.linalg.norm(q)
-    return -q if q[0] < 0 else q
+    return np.asarray(-q if q[0] < 0 else q)
 
 
 def rotation_about_z(yaw_rad: float) -> FloatArray:
