@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs the network: one module a vendor library, imported only when asked for."""

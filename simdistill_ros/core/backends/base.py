@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every backend does: network input and pooling tables in, head maps out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from simdistill_ros.core.lift_geometry import PoolingTables
+
+HeadMaps = list[dict[str, npt.NDArray[np.float32]]]
+
+
+class BackendError(RuntimeError):
+    """A backend cannot run here; the message says what is missing and how to get it."""
+
+
+class Backend(Protocol):
+    """Runs one network on one device, always from the same thread."""
+
+    @property
+    def description(self) -> str:
+        """What runs where, for people."""
+
+    def infer(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> HeadMaps:
+        """Run the network on one snapshot.
+
+        Args:
+            images: (N, H, W, 3) uint8 RGB, cameras in the card's order.
+            tables: Pooling tables of the snapshot's geometry.
+
+        Returns:
+            One dict of maps (C, X', Y') a task; the heatmap holds logits.
+        """
+
+    def close(self) -> None:
+        """Release the device's memory."""

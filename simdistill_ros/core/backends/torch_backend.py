@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the student in PyTorch, on the CPU or on a CUDA device."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from simdistill_ros.core.backends.base import BackendError, HeadMaps
+from simdistill_ros.core.lift_geometry import PoolingTables
+from simdistill_ros.core.model_card import ModelCard
+from simdistill_ros.core.network.build import load_student
+from simdistill_ros.core.network.view_transform import batch_tables
+
+
+class TorchBackend:
+    """The student as a module in eval mode."""
+
+    def __init__(self, card: ModelCard, device: str = "cpu") -> None:
+        """Build the network and load its weights.
+
+        Args:
+            card: The model; without weights the network is initialised from the card's seed.
+            device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+
+        Raises:
+            BackendError: If the device is not there.
+            ModelCardError: If the weights do not fit the card.
+        """
+        self._device = _device(device)
+        student = load_student(card).eval()
+        self._student = student.to(self._device, memory_format=torch.channels_last)
+        self._mean = _per_channel(card.image.mean, self._device)
+        self._std = _per_channel(card.image.std, self._device)
+        self._tables: tuple[PoolingTables, object] | None = None
+
+    @property
+    def description(self) -> str:
+        """What runs where."""
+        return f"torch {torch.__version__} on {self._device}"
+
+    @torch.inference_mode()
+    def infer(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> HeadMaps:
+        """Run the network on one snapshot; see `Backend.infer`."""
+        pixels = torch.from_numpy(images).to(self._device)
+        pixels = pixels.permute(0, 3, 1, 2).float().div_(255.0)  # (N, 3, H, W), channels last
+        normalised = (pixels - self._mean) / self._std
+        heads = self._student(normalised[None], self._on_device(tables))
+        return [{name: maps[0].float().cpu().numpy() for name, maps in task.items()}
+                for task in heads]  # fmt: skip
+
+    def close(self) -> None:
+        """Release the device's memory."""
+        del self._student
+        self._tables = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _on_device(self, tables: PoolingTables) -> object:
+        if self._tables is None or self._tables[0] is not tables:
+            self._tables = (tables, batch_tables([tables]).to(self._device))
+        return self._tables[1]
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if name == "cuda" and not available:
+        raise BackendError(
+            "device cuda: this PyTorch sees no CUDA device; install a CUDA build of torch and the "
+            "driver, or set device to cpu"
+        )
+    return torch.device(name)
+
+
+def _per_channel(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshot → detections: preprocess, run the backend, decode. The one call a user needs.
+
+    detector = Detector(card, TorchBackend(card))
+    detections = detector.detect(snapshot)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from simdistill_ros.core.backends.base import Backend
+from simdistill_ros.core.boxes import Detections, transform_detections
+from simdistill_ros.core.decode import decode_head_maps
+from simdistill_ros.core.frames import EGO_FRAME, inverse
+from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
+from simdistill_ros.core.model_card import ModelCard
+from simdistill_ros.core.preprocess import InputRule, NetworkInput, Preprocessor
+from simdistill_ros.core.snapshot import Snapshot
+
+# Geometries whose tables are kept; a rig has one, unless ego motion is compensated.
+CACHED_GEOMETRIES = 4
+
+
+class DetectorLike(Protocol):
+    """What the node runs: a detector, or something that stands in for one."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Lower-case names of the cameras it needs."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes it detects."""
+
+    @property
+    def description(self) -> str:
+        """What it is, for people."""
+
+    @property
+    def durations_ns(self) -> dict[str, int]:
+        """Nanoseconds that each stage of the last snapshot took."""
+
+    def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
+        """Return the boxes of a snapshot in the ego frame, best score first."""
+
+    def close(self) -> None:
+        """Release threads and device memory."""
+
+
+class Detector:
+    """The camera-only student behind one call."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        backend: Backend,
+        *,
+        threads: int = 2,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            card: The model card.
+            backend: What runs the network.
+            threads: Cameras preprocessed at a time.
+            clock_ns: Measures durations only.
+        """
+        self._card = card
+        self._backend = backend
+        self._clock_ns = clock_ns
+        rule = InputRule(card.image.input_hw, card.image.resized_width_px, card.image.resize_kernel)
+        self._preprocess = Preprocessor(rule, self.cameras, threads)
+        self._tables: OrderedDict[str, PoolingTables] = OrderedDict()
+        self._durations_ns: dict[str, int] = {}
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Lower-case camera names, in the model's order."""
+        return tuple(name.lower() for name in self._card.cameras)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names, in label order."""
+        return self._card.classes
+
+    @property
+    def description(self) -> str:
+        """Model, state of its weights, and backend."""
+        weights = self._card.weights
+        state = f"weights {weights.sha256[:12]}" if weights else "UNTRAINED weights"
+        return f"model {self._card.name} ({state}), {self._backend.description}"
+
+    @property
+    def durations_ns(self) -> dict[str, int]:
+        """Nanoseconds of preprocess, geometry, inference and decode of the last snapshot."""
+        return self._durations_ns
+
+    def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
+        """Return the boxes of a snapshot.
+
+        Args:
+            snapshot: The views of all the model's cameras.
+            score_threshold: Boxes below are left out; None takes the model card's.
+
+        Returns:
+            Boxes in the ego frame at the snapshot's stamp, best score first.
+
+        Raises:
+            KeyError: If a camera of the model is missing.
+        """
+        marks = [self._clock_ns()]
+        network_input = self._preprocess(snapshot)
+        marks.append(self._clock_ns())
+        tables = self.tables_of(snapshot, network_input)
+        marks.append(self._clock_ns())
+        head_maps = self._backend.infer(network_input.images, tables)
+        marks.append(self._clock_ns())
+        detections = decode_head_maps(
+            head_maps, self._card, stamp_ns=snapshot.stamp_ns, score_threshold=score_threshold
+        )
+        ego_from_bev = self._card.bev.ego_from_bev.matrix()
+        detections = transform_detections(ego_from_bev, detections, EGO_FRAME)
+        marks.append(self._clock_ns())
+        stages = ("preprocess", "geometry", "inference", "decode")
+        self._durations_ns = {
+            stage: after - before
+            for stage, before, after in zip(stages, marks[:-1], marks[1:], strict=True)
+        }
+        return detections
+
+    def tables_of(self, snapshot: Snapshot, network_input: NetworkInput) -> PoolingTables:
+        """Return the pooling tables of a snapshot's geometry, computed once a calibration."""
+        key = snapshot.geometry_digest()
+        if key in self._tables:
+            self._tables.move_to_end(key)
+            return self._tables[key]
+        card = self._card
+        self._tables[key] = pooling_tables(
+            card.bev.grid,
+            card.lift.depth,
+            feature_hw=card.feature_hw,
+            input_hw=card.image.input_hw,
+            bev_from_cam=inverse(card.bev.ego_from_bev.matrix()) @ network_input.ego_from_cam,
+            input_from_cam=network_input.input_from_cam,
+            corner_aligned_frustum=card.legacy.corner_aligned_frustum,
+            truncated_cells=card.legacy.truncated_cells,
+        )
+        while len(self._tables) > CACHED_GEOMETRIES:
+            self._tables.popitem(last=False)
+        return self._tables[key]
+
+    def close(self) -> None:
+        """Release threads and device memory."""
+        self._preprocess.close()
+        self._backend.close()

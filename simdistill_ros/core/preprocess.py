@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshot → network input: undistort, resize, crop. The one home of these rules.
+
+The rule is rig-independent: the image is scaled to `resized_width_px`, the crop is centred
+horizontally and anchored to the bottom, and what the crop asks for beyond the image is black.
+Resampling is antialiased with half-pixel centres (equal to Pillow's); mean and std are applied
+inside the network, so the input stays uint8. Training uses these functions too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import gcd
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from simdistill_ros.core.camera import CameraCalibration, offset_matrix, scale_matrix
+from simdistill_ros.core.frames import FloatArray, inverse, rigid
+from simdistill_ros.core.snapshot import ImageArray, Snapshot, View
+
+# Output rows computed above the crop so that the kernel sees the same neighbours as without it.
+KERNEL_MARGIN_PX = 8
+MapArray = npt.NDArray[np.float32]
+RESIZE_MODES = {"bicubic_antialias": "bicubic", "bilinear_antialias": "bilinear"}
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """How a camera's image becomes the network's input.
+
+    Attributes:
+        input_hw: Height and width of the input, pixels.
+        resized_width_px: Width the whole image is scaled to before the crop.
+        resize_kernel: Key of `RESIZE_MODES`.
+    """
+
+    input_hw: tuple[int, int]
+    resized_width_px: int
+    resize_kernel: str = "bicubic_antialias"
+
+    def __post_init__(self) -> None:
+        """Check the kernel.
+
+        Raises:
+            ValueError: If the kernel is unknown.
+        """
+        if self.resize_kernel not in RESIZE_MODES:
+            known = ", ".join(RESIZE_MODES)
+            raise ValueError(f"resize_kernel: expected {known}; got {self.resize_kernel!r}")
+
+    def resized_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the scaled image, the aspect kept to the nearest pixel."""
+        height, width = image_hw
+        return max(1, round(height * self.resized_width_px / width)), self.resized_width_px
+
+    def crop_left_top(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return where the crop begins in the scaled image; negative where it sticks out."""
+        height, width = self.resized_hw(image_hw)
+        return (width - self.input_hw[1]) // 2, height - self.input_hw[0]
+
+    def input_from_image(self, image_hw: tuple[int, int]) -> FloatArray:
+        """Return the (3, 3) map from image to input pixels."""
+        height, width = self.resized_hw(image_hw)
+        left, top = self.crop_left_top(image_hw)
+        resized_from_image = scale_matrix(width / image_hw[1], height / image_hw[0])
+        return offset_matrix(left, top) @ resized_from_image
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """Pixels and geometry of one snapshot, cameras in the model's order.
+
+    Attributes:
+        images: (N, H, W, 3) uint8, RGB.
+        input_from_cam: (N, 3, 3) pinhole matrices of the inputs.
+        ego_from_cam: (N, 4, 4) poses of the (rectified) optical frames.
+    """
+
+    images: ImageArray
+    input_from_cam: FloatArray
+    ego_from_cam: FloatArray
+
+
+class Preprocessor:
+    """Turn snapshots into network input, cameras in parallel; undistortion maps are cached."""
+
+    def __init__(self, rule: InputRule, cameras: tuple[str, ...], threads: int = 2) -> None:
+        """Prepare for the model's cameras, in the model's order."""
+        self.rule = rule
+        self.cameras = cameras
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
+        self._maps: OrderedDict[str, tuple[MapArray, MapArray]] = OrderedDict()
+
+    def __call__(self, snapshot: Snapshot) -> NetworkInput:
+        """Return the network input of a snapshot.
+
+        Raises:
+            KeyError: If the snapshot lacks one of the model's cameras.
+        """
+        views = [snapshot.view(camera) for camera in self.cameras]
+        images = list(self._pool.map(self.render, views))
+        return NetworkInput(
+            images=np.stack(images),
+            input_from_cam=np.stack([input_from_cam(self.rule, v.calibration) for v in views]),
+            ego_from_cam=np.stack([ego_from_rectified(v) for v in views]),
+        )
+
+    def render(self, view: View) -> ImageArray:
+        """Return one camera's input, (H, W, 3) uint8 RGB."""
+        if not view.calibration.is_distorted:
+            return resize_and_crop(view.image, self.rule)
+        resized = resize(view.image, self.rule.resized_hw(view.image.shape[:2]), self.rule)
+        map_x, map_y = self._undistortion(view.calibration)
+        return np.asarray(cv2.remap(resized, map_x, map_y, cv2.INTER_LINEAR))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True)
+
+    def _undistortion(self, calibration: CameraCalibration) -> tuple[MapArray, MapArray]:
+        key = calibration.digest()
+        if key not in self._maps:
+            self._maps[key] = undistortion_maps(self.rule, calibration)
+            while len(self._maps) > 4 * len(self.cameras):
+                self._maps.popitem(last=False)
+        return self._maps[key]
+
+
+def input_from_cam(rule: InputRule, calibration: CameraCalibration) -> FloatArray:
+    """Return the (3, 3) pinhole matrix of a camera's network input."""
+    image_hw = (calibration.height_px, calibration.width_px)
+    return rule.input_from_image(image_hw) @ calibration.image_from_cam
+
+
+def ego_from_rectified(view: View) -> FloatArray:
+    """Return the (4, 4) pose of the frame that the pinhole matrix of a view holds in."""
+    rectified_from_cam = rigid(view.calibration.rectified_from_cam, np.zeros(3))
+    return np.asarray(view.ego_from_cam @ inverse(rectified_from_cam))
+
+
+def resize(image: ImageArray, resized_hw: tuple[int, int], rule: InputRule) -> ImageArray:
+    """Return the whole image scaled, (h, w, 3) uint8."""
+    if image.shape[:2] == resized_hw:
+        return image
+    if not image.flags.writeable:
+        image = image.copy()  # torch warns about, and must not be given, read-only memory
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+    scaled = torch.nn.functional.interpolate(
+        planes,
+        size=resized_hw,
+        mode=RESIZE_MODES[rule.resize_kernel],
+        align_corners=False,
+        antialias=True,
+    )
+    return np.asarray(scaled[0].permute(1, 2, 0).numpy())
+
+
+def resize_and_crop(image: ImageArray, rule: InputRule) -> ImageArray:
+    """Return an undistorted image's network input, (H, W, 3) uint8.
+
+    Rows above the crop are not resampled where the scale allows to leave them out exactly.
+    """
+    image_hw = (image.shape[0], image.shape[1])
+    left, top = rule.crop_left_top(image_hw)
+    resized_height, resized_width = rule.resized_hw(image_hw)
+    divisor = gcd(resized_height, image_hw[0])
+    out_step, in_step = resized_height // divisor, image_hw[0] // divisor
+    skipped_steps = max(0, (top - KERNEL_MARGIN_PX) // out_step)
+    resized = resize(
+        image[skipped_steps * in_step :],
+        (resized_height - skipped_steps * out_step, resized_width),
+        rule,
+    )
+    return crop(resized, left, top - skipped_steps * out_step, rule.input_hw)
+
+
+def crop(image: ImageArray, left: int, top: int, crop_hw: tuple[int, int]) -> ImageArray:
+    """Return a crop whose first pixel is (left, top); black where it leaves the image."""
+    height, width = crop_hw
+    rows = slice(max(top, 0), max(top + height, 0))
+    columns = slice(max(left, 0), max(left + width, 0))
+    inside = image[rows, columns]
+    if inside.shape[:2] == crop_hw:
+        return inside
+    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    at_row, at_column = max(-top, 0), max(-left, 0)
+    canvas[at_row : at_row + inside.shape[0], at_column : at_column + inside.shape[1]] = inside
+    return canvas
+
+
+def undistortion_maps(
+    rule: InputRule, calibration: CameraCalibration
+) -> tuple[MapArray, MapArray]:
+    """Return where each input pixel lies in the scaled, still distorted image.
+
+    The image is scaled first (with antialiasing) and undistorted at the small size: one bilinear
+    resampling of the input's own pixels.
+    """
+    image_hw = (calibration.height_px, calibration.width_px)
+    size = (rule.input_hw[1], rule.input_hw[0])
+    arguments = (
+        calibration.image_from_cam,
+        np.asarray(calibration.distortion, dtype=np.float64),
+        np.eye(3),
+        input_from_cam(rule, calibration),
+        size,
+        cv2.CV_32FC1,
+    )
+    fisheye = calibration.distortion_model == "equidistant"
+    make_maps = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
+    image_x, image_y = make_maps(*arguments)
+    height, width = rule.resized_hw(image_hw)
+    resized_from_image = scale_matrix(width / image_hw[1], height / image_hw[0])
+    map_x = resized_from_image[0, 0] * image_x + resized_from_image[0, 2]
+    map_y = resized_from_image[1, 1] * image_y + resized_from_image[1, 2]
+    return map_x.astype(np.float32), map_y.astype(np.float32)

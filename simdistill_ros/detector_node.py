@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector's lifecycle node: parameters → wiring → publish.
+
+Callbacks on the executor's one thread only store; the worker's thread decodes, infers and
+publishes. Read `camera_inputs.py` for what comes in, `pipeline.py` for what is done with a
+snapshot, `outputs.py` for what goes out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from diagnostic_msgs.msg import DiagnosticArray
+
+from simdistill_ros.camera_inputs import CameraInputs, TransformInput
+from simdistill_ros.core.detector import DetectorLike
+from simdistill_ros.core.transform_tree import TransformTree
+from simdistill_ros.diagnostics import CameraFacts, NodeFacts, diagnostics_to_msg
+from simdistill_ros.health import Health
+from simdistill_ros.image_sync import ImageSync, make_sync
+from simdistill_ros.load_detector import load_detector
+from simdistill_ros.outputs import Outputs
+from simdistill_ros.parameters import (
+    CameraTopics,
+    NodeParameters,
+    ParameterError,
+    camera_names,
+    camera_topics,
+    declare_parameters,
+    read_live_parameters,
+    read_parameters,
+)
+from simdistill_ros.pipeline import Pipeline
+from simdistill_ros.snapshot_builder import CalibrationStore
+
+POLL_PERIOD_S = 0.1
+STOP_TIMEOUT_S = 5.0
+SILENT_NS = 1_000_000_000
+DetectorFactory = Callable[[NodeParameters], DetectorLike]
+
+
+class DetectorNode(LifecycleNode):
+    """Six cameras with calibration in, `vision_msgs/Detection3DArray` out."""
+
+    def __init__(
+        self,
+        detector_factory: DetectorFactory = load_detector,
+        node_name: str = "detector",
+        **node_options: Any,
+    ) -> None:
+        """Declare parameters and start `/diagnostics`; nothing is loaded yet.
+
+        Args:
+            detector_factory: Makes the detector when the node is configured.
+            node_name: Name of the node.
+            node_options: Passed to `LifecycleNode`.
+        """
+        super().__init__(node_name, **node_options)
+        self._detector_factory = detector_factory
+        declare_parameters(self)
+        self._parameters = read_parameters(self)
+        self.health = Health(
+            time.monotonic_ns, self.get_logger().warning, self._parameters.log_period_ns
+        )
+        self._state = "unconfigured"
+        self._cameras: list[CameraTopics] = []
+        self._detector: DetectorLike | None = None
+        self._sync: ImageSync | None = None
+        self._outputs: Outputs | None = None
+        self._pipeline: Pipeline | None = None
+        self._inputs: CameraInputs | None = None
+        self._transform_input: TransformInput | None = None
+        self._poll_timer: Any = None
+        self._calibrations = CalibrationStore()
+        self._transforms = TransformTree(self._parameters.tf_cache_ns)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        period_s = self._parameters.diagnostics_period_ns / 1e9
+        self._diagnostics_timer = self.create_timer(period_s, self.publish_diagnostics)
+
+    def autostart(self) -> bool:
+        """Configure and activate if `autostart` says so; return whether the node is active."""
+        if self.get_parameter("autostart").value:
+            self.trigger_configure()
+            if self._state == "inactive":
+                self.trigger_activate()
+        return self._state == "active"
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, choose topics, create publishers."""
+        try:
+            self._parameters = read_parameters(self)
+            detector = self._detector_factory(self._parameters)
+            names = camera_names(self, detector.cameras)
+            compressed = self._parameters.input.compressed
+            self._cameras = camera_topics(self, names, compressed=compressed)
+            self._sync = make_sync(self._parameters.sync, names, self.health)
+        except (ParameterError, ValueError, OSError, ImportError, RuntimeError) as error:
+            self.health.fault("model", "not_configured", str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._detector = detector
+        self._outputs = Outputs(self)
+        self.health.good("model")
+        self.get_logger().info(f"configured: {detector.description}")
+        self._state = "inactive"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker and subscribe."""
+        assert self._detector is not None
+        assert self._outputs is not None
+        assert self._sync is not None
+        super().on_activate(state)
+        self._pipeline = Pipeline(
+            self._parameters,
+            detector=self._detector,
+            outputs=self._outputs,
+            calibrations=self._calibrations,
+            transforms=self._transforms,
+            health=self.health,
+            live_parameters=lambda: read_live_parameters(self),
+            wall_clock_ns=lambda: int(self.get_clock().now().nanoseconds),
+            node_name=self.get_fully_qualified_name(),
+        )
+        self._transform_input = TransformInput(self, self._transforms, self.health)
+        self._inputs = CameraInputs(
+            self,
+            self._cameras,
+            self._parameters.input,
+            sync=self._sync,
+            calibrations=self._calibrations,
+            health=self.health,
+            on_set=self._pipeline.submit,
+        )
+        self._poll_timer = self.create_timer(POLL_PERIOD_S, self._inputs.poll)
+        self._state = "active"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, stop the worker and forget what was collected."""
+        self._stop()
+        self._state = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release the model."""
+        self._stop()
+        self._release()
+        self._state = "unconfigured"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release everything."""
+        self._stop()
+        self._release()
+        self._state = "finalized"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured after an exception in a transition."""
+        self.health.fault("model", "transition_failed", f"error in state {state.label}; see the log")
+        return self.on_cleanup(state)
+
+    def publish_diagnostics(self) -> None:
+        """Publish one round of `/diagnostics`."""
+        stamp_ns = int(self.get_clock().now().nanoseconds)
+        self._diagnostics.publish(diagnostics_to_msg(self._facts(), stamp_ns))
+
+    def _facts(self) -> NodeFacts:
+        cameras = [
+            CameraFacts(
+                name=camera.name,
+                image_topic=camera.image_topic,
+                camera_info_topic=camera.camera_info_topic,
+                image_publishers=self.count_publishers(camera.image_topic),
+                has_info=self._calibrations.get(camera.name) is not None,
+            )
+            for camera in self._cameras
+        ]
+        return NodeFacts(
+            name=self.get_name(),
+            hardware_id=",".join(camera.name for camera in self._cameras) or "none",
+            state=self._state,
+            now_ns=time.monotonic_ns(),
+            silent_ns=SILENT_NS,
+            cameras=cameras,
+            health=self.health.snapshot(),
+            sync_values=self._sync.values() if self._sync else {},
+            inference_values=self._pipeline.values() if self._pipeline else {},
+            model_values={"model": self._detector.description if self._detector else "none"},
+        )
+
+    def _stop(self) -> None:
+        if self._poll_timer is not None:
+            self.destroy_timer(self._poll_timer)
+            self._poll_timer = None
+        for source in (self._inputs, self._transform_input):
+            if source is not None:
+                source.destroy(self)
+        self._inputs = self._transform_input = None
+        if self._pipeline is not None and not self._pipeline.close(STOP_TIMEOUT_S):
+            self.health.fault("inference", "stuck", "the worker did not stop in time")
+        self._pipeline = None
+        if self._sync is not None:
+            self._sync.reset()
+        self._calibrations.clear()
+
+    def _release(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy(self)
+        if self._detector is not None:
+            self._detector.close()
+        self._outputs = self._detector = self._sync = None
+        self._cameras = []
+
+
+def main(
+    arguments: list[str] | None = None, detector_factory: DetectorFactory = load_detector
+) -> None:
+    """Run the node until it is told to stop."""
+    rclpy.init(args=arguments)
+    node = DetectorNode(detector_factory)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        node.autostart()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.on_shutdown(LifecycleState(0, "shutdown"))
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

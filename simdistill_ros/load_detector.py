@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters → detector: find the model package, choose the backend, put them together."""
+
+from __future__ import annotations
+
+import logging
+
+from simdistill_ros.core.backends.torch_backend import TorchBackend
+from simdistill_ros.core.detector import Detector
+from simdistill_ros.core.model_card import load_model_card
+from simdistill_ros.parameters import NodeParameters
+from simdistill_ros.resources import model_folder
+
+LOGGER = logging.getLogger(__name__)
+
+
+def load_detector(parameters: NodeParameters) -> Detector:
+    """Return the detector that the parameters ask for.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        ModelCardError: If the card or its weights cannot be used.
+        BackendError: If the backend cannot run here.
+    """
+    return detector_of_model(parameters.model_path, parameters.device)
+
+
+def detector_of_model(name_or_path: str = "", device: str = "cpu") -> Detector:
+    """Return a detector of a shipped model or of a model folder; see `load_detector`."""
+    card = load_model_card(model_folder(name_or_path))
+    if card.weights is None:
+        LOGGER.warning("model %s has no trained weights: its boxes mean nothing", card.name)
+    return Detector(card, TorchBackend(card, device))

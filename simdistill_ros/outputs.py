@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node publishes: detections, their velocities, markers and stage latencies.
+
+All four carry the snapshot's stamp and the same frame and order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import Point
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import ColorRGBA
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import Marker, MarkerArray
+
+from simdistill_ros.conversions import (
+    detections_to_msg,
+    header_to_msg,
+    quaternion_from_yaw,
+    velocities_to_msg,
+)
+from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.class_colors import color_of_class
+
+OUTPUT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+ARROW_SECONDS = 1.0
+SLOWEST_ARROW_MPS = 0.2
+
+
+class Outputs:
+    """The publishers of a node, and the markers that are on display."""
+
+    def __init__(self, node: Any) -> None:
+        """Create the lifecycle publishers `~/detections`, `~/velocities`, `~/markers`, `~/latency`."""
+        self._publishers = {
+            name: node.create_lifecycle_publisher(
+                kind,
+                f"~/{name}",
+                OUTPUT_QOS,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            for name, kind in (
+                ("detections", Detection3DArray),
+                ("velocities", PointCloud2),
+                ("markers", MarkerArray),
+                ("latency", DiagnosticArray),
+            )
+        }
+        self._shown: set[tuple[str, int]] = set()
+
+    def publish(self, detections: Detections, marker_lifetime_ns: int) -> None:
+        """Publish one snapshot's detections; an empty array when there are none."""
+        self._publishers["velocities"].publish(velocities_to_msg(detections))
+        self._publishers["detections"].publish(detections_to_msg(detections))
+        if self._publishers["markers"].get_subscription_count():
+            markers, self._shown = markers_of(detections, marker_lifetime_ns, self._shown)
+            self._publishers["markers"].publish(markers)
+
+    def publish_latency(self, stamp_ns: int, durations_ns: Mapping[str, int], node: str) -> None:
+        """Publish the milliseconds that each stage of a snapshot took."""
+        values = [
+            KeyValue(key=f"{stage}_ms", value=f"{duration / 1e6:.3f}")
+            for stage, duration in durations_ns.items()
+        ]
+        status = DiagnosticStatus(level=DiagnosticStatus.OK, name=f"{node}: latency", values=values)
+        array = DiagnosticArray(header=header_to_msg("", stamp_ns), status=[status])
+        self._publishers["latency"].publish(array)
+
+    def destroy(self, node: Any) -> None:
+        """Destroy the publishers."""
+        for publisher in self._publishers.values():
+            node.destroy_publisher(publisher)
+        self._publishers.clear()
+
+
+def markers_of(
+    detections: Detections, lifetime_ns: int, shown: set[tuple[str, int]]
+) -> tuple[MarkerArray, set[tuple[str, int]]]:
+    """Return boxes and velocity arrows as markers, and what is then on display.
+
+    A class is a namespace (`car`, and `car_velocity` for its arrows) and ids count within it, best
+    score first, so a stream of markers reuses ids; those that vanish are deleted explicitly.
+    """
+    header = header_to_msg(detections.frame, detections.stamp_ns)
+    lifetime = Duration(sec=lifetime_ns // 10**9, nanosec=lifetime_ns % 10**9)
+    counts: dict[str, int] = {}
+    array = MarkerArray()
+    for index, name in enumerate(detections.names()):
+        number = counts.get(name, 0)
+        counts[name] = number + 1
+        red, green, blue = color_of_class(name)
+        color = ColorRGBA(r=red, g=green, b=blue, a=0.4 + 0.5 * float(detections.scores[index]))
+        array.markers.append(_box(detections, index, number, color))
+        if np.linalg.norm(detections.velocities_mps[index]) > SLOWEST_ARROW_MPS:
+            array.markers.append(_arrow(detections, index, number, color))
+    for marker in array.markers:
+        marker.header, marker.lifetime = header, lifetime
+    now_shown = {(marker.ns, marker.id) for marker in array.markers}
+    for namespace, number in sorted(shown - now_shown):
+        array.markers.append(
+            Marker(header=header, ns=namespace, id=number, action=Marker.DELETE)
+        )
+    return array, now_shown
+
+
+def _box(detections: Detections, index: int, number: int, color: ColorRGBA) -> Marker:
+    marker = Marker(ns=_name(detections, index), id=number, type=Marker.CUBE, color=color)
+    position, scale = marker.pose.position, marker.scale
+    position.x, position.y, position.z = detections.centers_m[index].tolist()
+    marker.pose.orientation = quaternion_from_yaw(float(detections.yaws_rad[index]))
+    scale.x, scale.y, scale.z = detections.sizes_lwh_m[index].tolist()
+    return marker
+
+
+def _arrow(detections: Detections, index: int, number: int, color: ColorRGBA) -> Marker:
+    namespace = f"{_name(detections, index)}_velocity"
+    marker = Marker(ns=namespace, id=number, type=Marker.ARROW, color=color)
+    x, y, z = detections.centers_m[index].tolist()
+    dx, dy = (detections.velocities_mps[index] * ARROW_SECONDS).tolist()
+    marker.points = [Point(x=x, y=y, z=z), Point(x=x + dx, y=y + dy, z=z)]
+    marker.scale.x, marker.scale.y, marker.scale.z = 0.15, 0.35, 0.35
+    marker.pose.orientation.w = 1.0
+    return marker
+
+
+def _name(detections: Detections, index: int) -> str:
+    return detections.class_names[int(detections.labels[index])]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message set → snapshot → detections → topics, on the worker's thread."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+
+import numpy as np
+
+from simdistill_ros.core.boxes import Detections, transform_detections
+from simdistill_ros.core.detector import DetectorLike
+from simdistill_ros.core.transform_tree import TransformError, TransformTree
+from simdistill_ros.health import Health, InputFault
+from simdistill_ros.outputs import Outputs
+from simdistill_ros.parameters import LiveParameters, NodeParameters
+from simdistill_ros.snapshot_builder import (
+    CalibrationStore,
+    MessageSet,
+    SnapshotBuilder,
+    SnapshotFault,
+)
+from simdistill_ros.worker import Worker
+
+
+class Pipeline:
+    """Own the worker: everything between a complete message set and the published boxes."""
+
+    def __init__(
+        self,
+        parameters: NodeParameters,
+        *,
+        detector: DetectorLike,
+        outputs: Outputs,
+        calibrations: CalibrationStore,
+        transforms: TransformTree,
+        health: Health,
+        live_parameters: Callable[[], LiveParameters],
+        wall_clock_ns: Callable[[], int],
+        node_name: str,
+    ) -> None:
+        """Start the worker."""
+        self._parameters = parameters
+        self._detector = detector
+        self._outputs = outputs
+        self._transforms = transforms
+        self._health = health
+        self._live_parameters = live_parameters
+        self._wall_clock_ns = wall_clock_ns
+        self._node_name = node_name
+        self._durations_ns: dict[str, int] = {}
+        self._published = 0
+        self._worker: Worker[MessageSet] = Worker(self._process, self._on_error, "detector")
+        self._builder = SnapshotBuilder(
+            parameters, calibrations, transforms, stopping=lambda: self._worker.stopping
+        )
+        self._worker.start()
+
+    def submit(self, messages: MessageSet) -> None:
+        """Hand over a complete set; it replaces one that still waits."""
+        self._worker.submit(messages)
+
+    def values(self) -> dict[str, object]:
+        """Return counters and the last snapshot's durations, for diagnostics."""
+        counters: dict[str, object] = {
+            "snapshots_processed": self._worker.processed,
+            "snapshots_overtaken": self._worker.overtaken,
+            "failed": self._worker.failed,
+            "published": self._published,
+        }
+        durations = {f"{k}_ms": f"{v / 1e6:.2f}" for k, v in self._durations_ns.items()}
+        return {**counters, **durations}
+
+    def close(self, timeout_s: float) -> bool:
+        """Stop the worker; return whether it ended in time."""
+        ended = self._worker.stop(timeout_s)
+        if ended:
+            self._builder.close()
+        return ended
+
+    def _process(self, messages: MessageSet) -> None:
+        started_ns = time.monotonic_ns()
+        try:
+            snapshot = self._builder.build(messages)
+        except SnapshotFault as fault:
+            for one in fault.faults:
+                self._health.fault_from(one)
+            return
+        built_ns = time.monotonic_ns()
+        for camera in messages.images:
+            self._health.good(camera)
+        try:
+            live = self._live_parameters()
+            detections = self._detector.detect(snapshot, live.score_threshold)
+            detections = self._in_output_frame(best(detections, live.max_detections))
+        except InputFault as fault:
+            self._health.fault_from(fault)
+            return
+        detected_ns = time.monotonic_ns()
+        self._outputs.publish(detections, live.marker_lifetime_ns)
+        published_ns = time.monotonic_ns()
+        self._published += 1
+        self._health.good("inference")
+        self._report(
+            messages,
+            queue=started_ns - messages.complete_ns,
+            snapshot=built_ns - started_ns,
+            **self._detector.durations_ns,
+            detect=detected_ns - built_ns,
+            publish=published_ns - detected_ns,
+        )
+
+    def _report(self, messages: MessageSet, **durations_ns: int) -> None:
+        arrivals = [received.arrival_ns for received in messages.images.values()]
+        self._durations_ns = {
+            "sensor_age": self._wall_clock_ns() - messages.stamp_ns,
+            "sync_wait": messages.complete_ns - min(arrivals),
+            **durations_ns,
+            "overhead": time.monotonic_ns() - max(arrivals) - durations_ns["detect"],
+            "total": time.monotonic_ns() - max(arrivals),
+        }
+        self._outputs.publish_latency(messages.stamp_ns, self._durations_ns, self._node_name)
+
+    def _in_output_frame(self, detections: Detections) -> Detections:
+        output, base = self._parameters.output_frame, self._parameters.base_frame
+        if output == base:
+            return detections
+        try:
+            output_from_base = self._builder.wait_for_transform(
+                lambda: self._transforms.lookup(output, base, detections.stamp_ns)
+            )
+        except TransformError as error:
+            raise InputFault("inference", error.cause, str(error)) from error
+        return transform_detections(output_from_base, detections, output)
+
+    def _on_error(self, error: BaseException) -> None:
+        where = "".join(traceback.format_exception(error))
+        self._health.fault("inference", type(error).__name__, f"{error}\n{where}")
+
+
+def best(detections: Detections, most: int) -> Detections:
+    """Return the `most` best detections, best first."""
+    order = np.argsort(-detections.scores, kind="stable")[:most]
+    return detections.select(order)
