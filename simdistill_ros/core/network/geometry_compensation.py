@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Geometry compensation: a residual block that lets features move to where they belong.
+
+One block works on image features before the depth head, one on the BEV map after pooling, both on
+the simulated-LiDAR branch only. There is no norm and no perceptron, and no loss of its own.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from simdistill_ros.core.network.sampling import SumForm, bilinear_corners, weighted_row_sums
+
+
+class GeometryCompensation(nn.Module):
+    """features + block(features)."""
+
+    def __init__(self, block: nn.Module) -> None:
+        """Wrap a block that returns maps of the shape it takes."""
+        super().__init__()
+        self.block = block
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        output: Tensor = features + self.block(features)
+        return output
+
+
+class DeformableAttention(nn.Module):
+    """Each cell attends to a few learned places around it.
+
+    Places and attention weights come from the features plus a learned position embedding; the
+    values that are mixed do not contain the embedding. The size of the map is fixed.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        map_hw: tuple[int, int],
+        *,
+        heads: int,
+        points: int,
+        corner_reference_points: bool = False,
+    ) -> None:
+        """Build the block.
+
+        Args:
+            channels: Channels in and out; even, and a multiple of `heads`.
+            map_hw: Size of the map; for BEV maps (X, Y).
+            heads: Attention heads.
+            points: Places per head.
+            corner_reference_points: Legacy. Start half a cell up-left of the cell itself.
+
+        Raises:
+            ValueError: If `channels` is odd or not a multiple of `heads`.
+        """
+        super().__init__()
+        if channels % heads or channels % 2:
+            raise ValueError(
+                f"DeformableAttention: expected even channels that are a multiple of {heads} heads,"
+                f" got {channels}"
+            )
+        self.map_hw, self.heads, self.points = map_hw, heads, points
+        self.shift_px = -0.5 if corner_reference_points else 0.0
+        self.sum_form: SumForm = "bag"
+        self.embedding_u = nn.Parameter(torch.rand(map_hw[1], channels // 2))
+        self.embedding_v = nn.Parameter(torch.rand(map_hw[0], channels // 2))
+        self.offsets = nn.Linear(channels, heads * points * 2)
+        self.attention = nn.Linear(channels, heads * points)
+        self.value = nn.Linear(channels, channels)
+        self.projection = nn.Linear(channels, channels)
+        self._init_parameters()
+
+    def _init_parameters(self) -> None:
+        """Point each head in its own direction, one cell further per point."""
+        angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
+        directions = torch.stack([angles.cos(), angles.sin()], -1)
+        directions = directions / directions.abs().amax(-1, keepdim=True)
+        steps = torch.arange(1, self.points + 1)[None, :, None]
+        nn.init.zeros_(self.offsets.weight)
+        with torch.no_grad():
+            self.offsets.bias.copy_((directions[:, None] * steps).flatten())
+        for layer in (self.attention, self.value, self.projection):
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.attention.weight)
+        nn.init.xavier_uniform_(self.value.weight)
+        nn.init.xavier_uniform_(self.projection.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the mixed features, (B, C, H, W) as given, without the residual."""
+        batch, channels, height, width = features.shape
+        rows = features.flatten(2).transpose(1, 2)  # (B, H * W, C)
+        positions_px, weights = self.places(rows)
+        index, corner_weights = bilinear_corners(positions_px, self.map_hw)
+        index = index + self._first_rows(batch, features.device)
+        # Row ((b * H * W + cell) * heads + head) of the values holds that head's channels.
+        values = self.value(rows).reshape(-1, channels // self.heads)
+        mixed = weighted_row_sums(
+            values,
+            (index * self.heads + self._head_index(features.device)).flatten(0, 2),
+            (corner_weights * weights[..., None]).flatten(0, 2),
+            self.sum_form,
+        )
+        output: Tensor = self.projection(mixed.view(batch, height * width, channels))
+        return output.transpose(1, 2).reshape(batch, channels, height, width)
+
+    def places(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where each cell looks, and how much weight each place gets.
+
+        Args:
+            rows: (B, H * W, C), the flattened map.
+
+        Returns:
+            Positions (B, H * W, heads, points, 2) as (u, v) in cells, and weights
+            (B, H * W, heads, points) that sum to one over the points.
+        """
+        height, width = self.map_hw
+        query = rows + self.position_embedding()
+        shape = (*rows.shape[:2], self.heads, self.points)
+        offsets = self.offsets(query).view(*shape, 2)
+        v, u = torch.meshgrid(
+            torch.arange(height, device=rows.device),
+            torch.arange(width, device=rows.device),
+            indexing="ij",
+        )
+        own = torch.stack([u.flatten(), v.flatten()], -1) + self.shift_px  # (H * W, 2)
+        return own[:, None, None] + offsets, self.attention(query).view(shape).softmax(-1)
+
+    def position_embedding(self) -> Tensor:
+        """Return the learned embedding of each cell, (H * W, C)."""
+        height, width = self.map_hw
+        columns = self.embedding_u[None].expand(height, -1, -1)
+        rows = self.embedding_v[:, None].expand(-1, width, -1)
+        return torch.cat([columns, rows], -1).flatten(0, 1)
+
+    def _first_rows(self, batch: int, device: torch.device) -> Tensor:
+        first = torch.arange(batch, device=device, dtype=torch.int32)
+        return first.view(-1, 1, 1, 1, 1) * (self.map_hw[0] * self.map_hw[1])
+
+    def _head_index(self, device: torch.device) -> Tensor:
+        return torch.arange(self.heads, device=device, dtype=torch.int32).view(-1, 1, 1)
+
+
+class DeformableConvolution(nn.Module):
+    """3x3 convolution whose nine taps are moved and weighted by the features."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Build the layer; taps start at their places with weight one."""
+        super().__init__()
+        self.sum_form: SumForm = "bag"
+        self.offsets = nn.Conv2d(in_channels, 18, 3, padding=1)
+        self.modulators = nn.Conv2d(in_channels, 9, 3, padding=1)
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        for layer in (self.offsets, self.modulators):
+            nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, out_channels, H, W)."""
+        batch, channels, height, width = features.shape
+        device = features.device
+        offsets = self.offsets(features).view(batch, 9, 2, height, width)  # v before u
+        modulators = 2 * self.modulators(features).sigmoid()  # (B, 9, H, W)
+        tap_v, tap_u, v, u = torch.meshgrid(
+            torch.arange(-1, 2, device=device),
+            torch.arange(-1, 2, device=device),
+            torch.arange(height, device=device),
+            torch.arange(width, device=device),
+            indexing="ij",
+        )
+        own = torch.stack([tap_u + u, tap_v + v], -1).view(9, height, width, 2)
+        positions_px = own + offsets.permute(0, 1, 3, 4, 2).flip(-1)  # (B, 9, H, W, 2) as (u, v)
+        index, weight = bilinear_corners(positions_px, (height, width))
+        first = torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1, 1)
+        index = index + first * (height * width)
+        rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
+        taps = weighted_row_sums(
+            rows,
+            index.reshape(-1, 1, 4),
+            (weight * modulators[..., None]).reshape(-1, 1, 4),
+            self.sum_form,
+        )
+        taps = taps.view(batch, 9, height, width, channels)
+        kernel = self.conv.weight.flatten(2)  # (out, in, 9)
+        output = torch.einsum("bkhwc,ock->bohw", taps, kernel)
+        assert self.conv.bias is not None
+        return output + self.conv.bias[:, None, None]
+
+
+class ConvolutionBlock(nn.Module):
+    """Two 3x3 convolutions, deformable or plain, with ReLU between."""
+
+    def __init__(self, channels: int, *, deformable: bool) -> None:
+        """Build the block."""
+        super().__init__()
+        self.first: nn.Module
+        self.second: nn.Module
+        if deformable:
+            self.first = DeformableConvolution(channels, channels)
+            self.second = DeformableConvolution(channels, channels)
+        else:
+            self.first = nn.Conv2d(channels, channels, 3, padding=1)
+            self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape, without the residual."""
+        output: Tensor = self.second(self.first(features).relu())
+        return output
