@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When in a cycle each camera fires, learned from nothing but stamps.
+
+Cameras of one rig fire one after the other: spread over 43 ms in nuScenes, with the next cycle 50 ms
+after the last. There the six images that are closest in time are often *not* of one cycle, so
+closeness alone mixes cycles. What tells a cycle's members apart is that their differences repeat:
+the difference between two cameras of one cycle is the same in every cycle, while any other pairing
+is right only as often as the gap between cycles happens to repeat. Of the differences that repeat
+always (a strictly periodic rig has several), those with the smallest spread are taken.
+
+Once each camera's offset is known, subtracting it makes the stamps of a cycle coincide, and matching
+is a comparison with a gate. `sync.py` does that; nothing here holds a message.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import median_low
+
+HISTORY = 24  # stamps kept per camera: two seconds at 12 Hz
+STRONG = 0.8  # a difference repeats about as often as the best one
+WEAK = 0.4  # a difference that so short a history cannot rule out yet
+LOCKED = 0.4  # share of cycles in which the best difference must be seen
+SURE_REPEATS = 4  # enough to decide between rivals
+UNLOCKED_AFTER = 8  # stamps per camera without any difference that repeats
+
+
+@dataclass(frozen=True)
+class FiringPhases:
+    """Each camera's place in the cycle.
+
+    Attributes:
+        offsets_ns: Per camera, stamp minus start of the cycle, up to one common constant.
+        jitter_ns: Mean deviation of stamps from their offsets.
+        min_gap_ns: Shortest time between two cycles that was seen; None before two were.
+        gate_ns: How far a stamp may be from its cycle and still belong to it.
+        locked: False for streams whose differences do not repeat; then offsets are zero.
+    """
+
+    offsets_ns: Mapping[str, int]
+    jitter_ns: int
+    min_gap_ns: int | None
+    gate_ns: int
+    locked: bool = True
+
+    @property
+    def spread_ns(self) -> int:
+        """Time between the first and the last camera of a cycle."""
+        return max(self.offsets_ns.values()) - min(self.offsets_ns.values())
+
+    def agrees_with(self, other: FiringPhases) -> bool:
+        """Tell whether both put stamps into the same cycles."""
+        return self.locked == other.locked and all(
+            2 * abs(offset - other.offsets_ns[name]) <= min(self.gate_ns, other.gate_ns)
+            for name, offset in self.offsets_ns.items()
+        )
+
+    def followed(self, stamps_ns: Mapping[str, int], tolerance_ns: int) -> FiringPhases:
+        """Return phases moved a little towards those of one matched set, so that drift is tracked."""
+        if not self.locked:
+            return self
+        starts = {name: stamps_ns[name] - offset for name, offset in self.offsets_ns.items()}
+        centre = sum(starts.values()) // len(starts)
+        moved = {
+            name: offset + (starts[name] - centre) // 8 for name, offset in self.offsets_ns.items()
+        }
+        deviation = sum(abs(start - centre) for start in starts.values()) // len(starts)
+        jitter = self.jitter_ns + (deviation - self.jitter_ns) // 16
+        return replace(
+            self,
+            offsets_ns=moved,
+            jitter_ns=jitter,
+            gate_ns=_gate(tolerance_ns, jitter, self.min_gap_ns),
+        )
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """A difference to the reference camera that repeats."""
+
+    camera: str
+    lag_ns: int
+    repeats: int
+    share: float
+    jitter_ns: int
+
+
+def phases_of_one_set(stamps_ns: Mapping[str, int], tolerance_ns: int) -> FiringPhases:
+    """Return provisional phases, taken from a single set that is known to be one cycle."""
+    start = min(stamps_ns.values())
+    offsets = {name: stamp - start for name, stamp in stamps_ns.items()}
+    return FiringPhases(offsets, 0, None, _gate(tolerance_ns, 0, None))
+
+
+class PhaseEstimator:
+    """Keeps the latest stamps of each camera and reads the phases from them."""
+
+    def __init__(self, names: Iterable[str], tolerance_ns: int, reference: str | None = None):
+        """Start empty; `reference` is the camera the others are compared with, if it is seen."""
+        self._recent: dict[str, deque[int]] = {name: deque(maxlen=HISTORY) for name in names}
+        self._tolerance_ns = tolerance_ns
+        self._reference = reference
+
+    def observe(self, camera: str, stamp_ns: int) -> None:
+        """Note a stamp."""
+        self._recent[camera].append(stamp_ns)
+
+    def seen(self, camera: str, stamp_ns: int) -> bool:
+        """Tell whether this very stamp was noted lately."""
+        return stamp_ns in self._recent[camera]
+
+    def forget(self) -> None:
+        """Drop all stamps: time has jumped."""
+        for recent in self._recent.values():
+            recent.clear()
+
+    @property
+    def is_well_fed(self) -> bool:
+        """Tell whether each camera sent enough for any rhythm to show."""
+        return min(map(len, self._recent.values())) >= UNLOCKED_AFTER
+
+    @property
+    def all_alive(self) -> bool:
+        """Tell whether no camera has fallen silent for as long as three of its own gaps."""
+        newest = max(max(recent, default=0) for recent in self._recent.values())
+        return all(
+            len(recent) >= 2 and newest - recent[-1] <= 3 * max(recent[-1] - recent[-2], 1)
+            for recent in self._recent.values()
+        )
+
+    def estimate(self, current: FiringPhases | None = None) -> FiringPhases | None:
+        """Return the phases that explain the latest stamps, or None while they leave a doubt.
+
+        Args:
+            current: Phases in use. They are refined and kept unless they stopped repeating or others
+                are clearly tighter, so that equally good groupings do not alternate.
+        """
+        stamps = {name: sorted(recent) for name, recent in self._recent.items()}
+        if any(len(times) < 2 for times in stamps.values()):
+            return None
+        min_gap_ns = median_low(
+            [min(b - a for a, b in zip(t, t[1:], strict=False)) for t in stamps.values()]
+        )
+        reference = self._reference or max(stamps, key=lambda name: len(stamps[name]))
+        found = [_Difference(reference, 0, len(stamps[reference]), 1.0, 0)]
+        for name, times in stamps.items():
+            if name != reference:
+                found += self._differences(name, stamps[reference], times, min_gap_ns)
+        chosen = self._choose(found, current, min_gap_ns)
+        if chosen:
+            jitter_ns = max(difference.jitter_ns for difference in chosen.values())
+            offsets = {name: chosen[name].lag_ns for name in stamps}
+            if current is not None:
+                offsets = _in_step_with(current.offsets_ns, offsets)
+            gate_ns = _gate(self._tolerance_ns, jitter_ns, min_gap_ns)
+            return FiringPhases(offsets, jitter_ns, min_gap_ns, gate_ns)
+        if not found or min(len(times) for times in stamps.values()) < UNLOCKED_AFTER:
+            return None
+        if {difference.camera for difference in found if difference.share >= LOCKED} == set(stamps):
+            return None
+        zero = dict.fromkeys(stamps, 0)
+        return FiringPhases(zero, 0, min_gap_ns, self._tolerance_ns, locked=False)
+
+    def _differences(
+        self, camera: str, reference: list[int], times: list[int], min_gap_ns: int
+    ) -> list[_Difference]:
+        """Return the differences between two cameras that were seen twice or more."""
+        window_ns = 2 * self._tolerance_ns
+        differences = sorted(
+            stamp - start
+            for start in reference
+            for stamp in times[
+                bisect_left(times, start - window_ns) : bisect_right(times, start + window_ns)
+            ]
+        )
+        width_ns = max(min_gap_ns // 4, 1)
+        found = []
+        for cluster in _clusters(differences, width_ns):
+            lag_ns = cluster[len(cluster) // 2]
+            near = [d for d in cluster if abs(d - lag_ns) <= width_ns]
+            jitter_ns = sum(abs(d - lag_ns) for d in near) // len(near)
+            possible = min(
+                _count(reference, times[0] - lag_ns - width_ns, times[-1] - lag_ns + width_ns),
+                _count(times, reference[0] + lag_ns - width_ns, reference[-1] + lag_ns + width_ns),
+            )
+            if len(near) >= 2:
+                share = len(near) / max(possible, len(near))
+                found.append(_Difference(camera, lag_ns, len(near), share, jitter_ns))
+        best = max((difference.share for difference in found), default=0.0)
+        return [difference for difference in found if difference.share >= WEAK * best]
+
+    def _choose(
+        self, found: list[_Difference], current: FiringPhases | None, min_gap_ns: int
+    ) -> dict[str, _Difference] | None:
+        """Return one difference per camera, or None where there is no sure choice."""
+        best_share: dict[str, float] = {}
+        for difference in found:
+            best_share[difference.camera] = max(
+                best_share.get(difference.camera, LOCKED), difference.share
+            )
+        strong = [d for d in found if d.share >= STRONG * best_share[d.camera]]
+        covers = _tightest_covers(strong, len(self._recent))
+        if not covers:
+            return None
+        best = min(covers, key=_spread)
+        if current is not None and current.locked:
+            kept = _nearest_to(
+                current, found[0].camera, strong, max(min_gap_ns // 4, current.gate_ns)
+            )
+            if kept and (_spread(kept) <= self._tolerance_ns or _spread(best) > self._tolerance_ns):
+                return kept if 0.85 * _spread(kept) <= _spread(best) else best
+        rivals = [
+            cover
+            for cover in _tightest_covers(found, len(self._recent))
+            if _spread(cover) <= self._tolerance_ns and cover != best
+        ]
+        if rivals and min(difference.repeats for difference in best.values()) < SURE_REPEATS:
+            return None
+        return best
+
+
+def _gate(tolerance_ns: int, jitter_ns: int, min_gap_ns: int | None) -> int:
+    """Return a gate wide enough for the jitter and too narrow to reach the next cycle."""
+    wanted = max(tolerance_ns // 4, 6 * jitter_ns)
+    return wanted if min_gap_ns is None else min(wanted, 2 * min_gap_ns // 5)
+
+
+def _count(times: list[int], first: int, last: int) -> int:
+    return bisect_right(times, last) - bisect_left(times, first)
+
+
+def _clusters(ordered: list[int], link_ns: int) -> list[list[int]]:
+    """Split sorted numbers where two neighbours are more than `link_ns` apart."""
+    clusters: list[list[int]] = []
+    for number in ordered:
+        if clusters and number - clusters[-1][-1] <= link_ns:
+            clusters[-1].append(number)
+        else:
+            clusters.append([number])
+    return clusters
+
+
+def _spread(cover: Mapping[str, _Difference]) -> int:
+    lags = [difference.lag_ns for difference in cover.values()]
+    return max(lags) - min(lags)
+
+
+def _tightest_covers(found: list[_Difference], cameras: int) -> list[dict[str, _Difference]]:
+    """Return every choice of one difference per camera that ends at one and is tightest so."""
+    covers = []
+    latest: dict[str, _Difference] = {}
+    for difference in sorted(found, key=lambda difference: difference.lag_ns):
+        latest[difference.camera] = difference
+        if len(latest) == cameras:
+            covers.append(latest.copy())
+    return covers
+
+
+def _nearest_to(
+    current: FiringPhases, reference: str, found: list[_Difference], within_ns: int
+) -> dict[str, _Difference] | None:
+    """Return the differences that continue the current phases, or None if one has vanished."""
+    base = current.offsets_ns[reference]
+    kept = {}
+    for camera, offset in current.offsets_ns.items():
+        near = [d for d in found if d.camera == camera]
+        nearest = min(near, key=lambda d: abs(d.lag_ns - offset + base), default=None)
+        if nearest is None or abs(nearest.lag_ns - offset + base) > within_ns:
+            return None
+        kept[camera] = nearest
+    return kept
+
+
+def _in_step_with(current: Mapping[str, int], offsets: Mapping[str, int]) -> dict[str, int]:
+    """Shift offsets by a common constant, so that on average they equal the current ones."""
+    shift = sum(current[name] - offset for name, offset in offsets.items()) // len(offsets)
+    return {name: offset + shift for name, offset in offsets.items()}

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matches stamped items of N cameras into sets: one item per camera, all of one cycle.
+
+Stamps and times are integer nanoseconds. There is no clock: the caller passes `now_ns` from a
+monotonic one. Not thread-safe: one thread calls `add` and `poll`.
+
+How it works. Stamps minus the camera's place in the firing order (`firing_phases.py`) coincide
+within a cycle. So an arriving item joins the open cycle whose start it matches, or opens one, and a
+cycle is handed out the moment its last item arrives. A cycle that lost an item is given up when a
+newer one is complete, when it times out or when too many are open; it is never completed with a
+neighbour's item. Until the firing order is known, items wait: for the second cycle as a rule, for
+the fourth where the rhythm leaves a doubt, or until the cameras pause.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Generic, TypeVar
+
+from simdistill_ros.core.firing_phases import FiringPhases, PhaseEstimator, phases_of_one_set
+from simdistill_ros.core.sync_counters import CameraCounters, MissingReport, SyncCounters
+from simdistill_ros.core.time_jumps import JumpDetector, StampKind
+
+T = TypeVar("T")
+
+CHECK_EVERY_SETS = 32  # how often the firing order is read anew while all goes well
+CHECK_AFTER_LOSSES = 2  # cycles without a match that make it doubtful
+DISTRUST_AFTER_LOSSES = 8  # without a set in between: give up an order that repeats no more
+
+
+@dataclass(frozen=True)
+class SyncedSet(Generic[T]):
+    """One item per camera, all of one cycle.
+
+    Attributes:
+        stamp_ns: Reference time: the newest item's, or the anchor camera's where one is set.
+        stamps_ns: Stamp of each camera's item.
+        items: The items by camera.
+        spread_ns: Time between the oldest and the newest item.
+    """
+
+    stamp_ns: int
+    stamps_ns: dict[str, int]
+    items: dict[str, T]
+    spread_ns: int
+
+
+@dataclass(frozen=True)
+class _Item(Generic[T]):
+    camera: str
+    stamp_ns: int
+    arrival_ns: int
+    payload: T
+
+
+class _Cycle(Generic[T]):
+    """Items whose stamps, minus their camera's offset, coincide."""
+
+    def __init__(self, arrival_ns: int) -> None:
+        self.members: dict[str, _Item[T]] = {}
+        self.first_arrival_ns = arrival_ns
+        self.start_ns = 0
+        self._start_sum_ns = 0
+
+    def join(self, item: _Item[T], start_ns: int) -> None:
+        self.members[item.camera] = item
+        self.first_arrival_ns = min(self.first_arrival_ns, item.arrival_ns)
+        self._start_sum_ns += start_ns
+        self.start_ns = self._start_sum_ns // len(self.members)
+
+
+class _Stream:
+    """What is remembered of one camera."""
+
+    def __init__(self) -> None:
+        self.counters = CameraCounters()
+        self.matched_ns: int | None = None  # stamp of the last item handed out
+        self.arrival_ns: int | None = None
+        self.ahead_ns: int | None = None  # stamp minus arrival of the last stamped item
+
+
+class Synchronizer(Generic[T]):
+    """Finds the sets in N streams of stamped items."""
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        tolerance_ns: int,
+        timeout_ns: int,
+        queue_size: int = 10,
+        anchor: str | None = None,
+        jump_ns: int = 500_000_000,
+    ) -> None:
+        """Set up empty streams.
+
+        Args:
+            names: The cameras, in the order in which sets list them.
+            tolerance_ns: Largest spread of a set; with an anchor, largest distance to the anchor's
+                stamp. nuScenes cameras need more than 43 ms.
+            timeout_ns: How long an item waits for the rest of its cycle.
+            queue_size: Items kept per camera at most.
+            anchor: Camera whose stamp is the set's; without one it is the newest.
+            jump_ns: A stamp older than its camera's newest by more is a jump of time, by less a
+                late arrival.
+
+        Raises:
+            ValueError: If a camera is named twice, none is named, the anchor is not one of them, or
+                a number is not positive.
+        """
+        self.names = tuple(names)
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise ValueError(f"expected one or more cameras, each named once, got {self.names}")
+        if anchor is not None and anchor not in self.names:
+            raise ValueError(f"expected an anchor among {self.names}, got {anchor!r}")
+        for label, number in (
+            ("tolerance_ns", tolerance_ns),
+            ("timeout_ns", timeout_ns),
+            ("queue_size", queue_size),
+            ("jump_ns", jump_ns),
+        ):
+            if number <= 0:
+                raise ValueError(f"expected {label} above zero, got {number}")
+        self._tolerance_ns = tolerance_ns
+        self._timeout_ns = timeout_ns
+        self._queue_size = queue_size
+        self._anchor = anchor
+        self._jump_ns = jump_ns
+        # Cycles no further apart than the pause are told apart by repetition; that takes a while.
+        self._pause_ns = 4 * tolerance_ns
+        self._learning_timeout_ns = max(timeout_ns, 24 * tolerance_ns)
+
+        self._streams = {name: _Stream() for name in self.names}
+        self._jumps = JumpDetector(self.names, jump_ns, timeout_ns)
+        self._estimator = PhaseEstimator(self.names, tolerance_ns, anchor)
+        self.counters = SyncCounters({n: s.counters for n, s in self._streams.items()})
+        self.last_spread_ns: int | None = None
+        self.phases: FiringPhases | None = None
+        self._waiting: dict[str, deque[_Item[T]]] = {name: deque() for name in self.names}
+        self._open: list[_Cycle[T]] = []
+        self._given_up: deque[int] = deque(maxlen=queue_size)  # starts of cycles without a set
+        self._last_missing: tuple[str, ...] = ()
+        self._out_of_tolerance_ns: int | None = None
+        self._last_arrival_ns: int | None = None
+        self._losses = 0
+        self._sets_until_check = 2
+        self._adds_since_check = 0
+
+    def add(self, name: str, stamp_ns: int, item: T, now_ns: int) -> list[SyncedSet[T]]:
+        """Take an item and return the sets that it completes, oldest first; most often none or one.
+
+        Args:
+            name: The camera.
+            stamp_ns: When the item was taken; zero or less means that nobody stamped it.
+            item: Anything; handed back in a set, or forgotten.
+            now_ns: Monotonic time of arrival.
+
+        Raises:
+            ValueError: If the camera is unknown.
+        """
+        stream = self._streams.get(name)
+        if stream is None:
+            raise ValueError(f"expected a camera among {self.names}, got {name!r}")
+        sets = self.poll(now_ns)
+        counters = stream.counters
+        counters.received += 1
+        stream.arrival_ns = now_ns
+        if stamp_ns <= 0:
+            counters.zero_stamp += 1
+            return sets
+        stream.ahead_ns = stamp_ns - now_ns
+        kind = self._jumps.judge(name, stamp_ns, now_ns)
+        if kind is StampKind.JUMP:
+            self._jump_back(stamp_ns)
+        if kind is StampKind.STRAGGLER:
+            counters.late += 1
+        elif self._estimator.seen(name, stamp_ns):
+            counters.duplicate += 1
+        elif stream.matched_ns is not None and stamp_ns <= stream.matched_ns:
+            counters.late += 1
+        else:
+            self._last_arrival_ns = now_ns
+            self._estimator.observe(name, stamp_ns)
+            sets += self._take(_Item(name, stamp_ns, now_ns, item))
+        return sets
+
+    def poll(self, now_ns: int) -> list[SyncedSet[T]]:
+        """Give up what waited too long; return the first set where a pause proves it to be one."""
+        if self.phases is None:
+            return self._poll_learning(now_ns)
+        for cycle in self._open.copy():
+            if now_ns - cycle.first_arrival_ns >= self._timeout_ns:
+                self._give_up(cycle, "timeout")
+        return []
+
+    def reset(self, *, forget_phases: bool = False) -> None:
+        """Drop everything queued; keep the firing order unless told not to."""
+        self._drop_queued(lambda item: True)
+        self._estimator.forget()
+        self._jumps.forget()
+        self._given_up.clear()
+        self._last_arrival_ns = None
+        for stream in self._streams.values():
+            stream.matched_ns = None
+        if forget_phases:
+            self.phases = None
+
+    def queued(self, name: str) -> int:
+        """Return how many items of a camera are kept."""
+        return len(self._waiting[name]) + sum(name in cycle.members for cycle in self._open)
+
+    def missing(self, now_ns: int) -> MissingReport:
+        """Tell what the pending set is waiting for."""
+        pending = self._queued_items()
+        waiting_on = self._last_missing
+        if self._open:
+            waiting_on = self._absent(self._open[0])
+        elif self.phases is None:
+            waiting_on = tuple(name for name in self.names if not self._waiting[name])
+        ahead = {n: s.ahead_ns for n, s in self._streams.items() if s.ahead_ns is not None}
+        middle = median_low(ahead.values()) if ahead else 0
+        return MissingReport(
+            waiting_on=waiting_on,
+            pending_ns=max((now_ns - item.arrival_ns for item in pending), default=0),
+            silent_ns={
+                name: None if stream.arrival_ns is None else now_ns - stream.arrival_ns
+                for name, stream in self._streams.items()
+            },
+            out_of_tolerance_ns=self._out_of_tolerance_ns,
+            ahead_ns={name: value - middle for name, value in ahead.items()},
+            learning=self.phases is None,
+        )
+
+    # -- queues ----------------------------------------------------------------------------------
+
+    def _queued_items(self) -> list[_Item[T]]:
+        waiting = [item for queue in self._waiting.values() for item in queue]
+        return waiting + [item for cycle in self._open for item in cycle.members.values()]
+
+    def _drop_queued(self, is_dropped: Callable[[_Item[T]], bool]) -> None:
+        """Drop the waiting items, and the cycles with a member, that are to be dropped."""
+        for name, queue in self._waiting.items():
+            kept = [item for item in queue if not is_dropped(item)]
+            self._streams[name].counters.reset += len(queue) - len(kept)
+            self._waiting[name] = deque(kept)
+        for cycle in self._open.copy():
+            if any(is_dropped(item) for item in cycle.members.values()):
+                self._open.remove(cycle)
+                self._count(cycle, "reset")
+
+    def _jump_back(self, stamp_ns: int) -> None:
+        """Forget all that is not near the stamp to which time went back."""
+        self.counters.time_jumps += 1
+        self._drop_queued(lambda item: abs(item.stamp_ns - stamp_ns) > self._jump_ns)
+        self._estimator.forget()
+        self._given_up.clear()
+        for stream in self._streams.values():
+            if stream.matched_ns is not None and stream.matched_ns >= stamp_ns:
+                stream.matched_ns = None
+
+    def _count(self, cycle: _Cycle[T], reason: str) -> None:
+        for camera in cycle.members:
+            counters = self._streams[camera].counters
+            setattr(counters, reason, getattr(counters, reason) + 1)
+
+    def _absent(self, cycle: _Cycle[T]) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name not in cycle.members)
+
+    # -- matching --------------------------------------------------------------------------------
+
+    def _take(self, item: _Item[T]) -> list[SyncedSet[T]]:
+        if self.phases is not None:
+            return self._place(item, self.phases) + self._check_phases()
+        queue = self._waiting[item.camera]
+        if len(queue) == self._queue_size:
+            queue.popleft()
+            self._streams[item.camera].counters.overflow += 1
+        queue.append(item)
+        return self._learn()
+
+    def _place(self, item: _Item[T], phases: FiringPhases) -> list[SyncedSet[T]]:
+        """Let an item join its cycle, or open one."""
+        counters = self._streams[item.camera].counters
+        start_ns = item.stamp_ns - phases.offsets_ns[item.camera]
+        cycle = min(self._open, key=lambda c: abs(c.start_ns - start_ns), default=None)
+        if cycle is None or abs(cycle.start_ns - start_ns) > phases.gate_ns:
+            if any(abs(closed - start_ns) <= phases.gate_ns for closed in self._given_up):
+                counters.late += 1
+                return []
+            if len(self._open) == self._queue_size:
+                self._give_up(min(self._open, key=lambda c: c.first_arrival_ns), "overflow")
+            cycle = _Cycle(item.arrival_ns)
+            self._open.append(cycle)
+        if item.camera in cycle.members:
+            counters.duplicate += 1
+            return []
+        cycle.join(item, start_ns)
+        return self._finish(cycle, phases) if len(cycle.members) == len(self.names) else []
+
+    def _finish(self, cycle: _Cycle[T], phases: FiringPhases) -> list[SyncedSet[T]]:
+        """Hand out a complete cycle, unless it spreads too far."""
+        stamps = {name: cycle.members[name].stamp_ns for name in self.names}
+        reach_ns = self._reach_ns(stamps)
+        if reach_ns > self._tolerance_ns:
+            self._out_of_tolerance_ns = reach_ns
+            self._give_up(cycle, "out_of_tolerance")
+            return []
+        self._open.remove(cycle)
+        self._count(cycle, "matched")
+        for name, stamp_ns in stamps.items():
+            self._streams[name].matched_ns = stamp_ns
+        for older in self._open.copy():
+            if older.start_ns < cycle.start_ns:
+                self._give_up(older, "unmatched")
+        self.phases = phases.followed(stamps, self._tolerance_ns)
+        self._losses = max(self._losses - 1, 0)
+        self._sets_until_check -= 1
+        self._last_missing, self._out_of_tolerance_ns = (), None
+        self.counters.sets += 1
+        self.last_spread_ns = max(stamps.values()) - min(stamps.values())
+        return [
+            SyncedSet(
+                stamp_ns=max(stamps.values()) if self._anchor is None else stamps[self._anchor],
+                stamps_ns=stamps,
+                items={name: cycle.members[name].payload for name in self.names},
+                spread_ns=self.last_spread_ns,
+            )
+        ]
+
+    def _reach_ns(self, stamps_ns: dict[str, int]) -> int:
+        """Return what the tolerance limits: the spread, or the distance to the anchor."""
+        newest, oldest = max(stamps_ns.values()), min(stamps_ns.values())
+        if self._anchor is None:
+            return newest - oldest
+        return max(newest - stamps_ns[self._anchor], stamps_ns[self._anchor] - oldest)
+
+    def _give_up(self, cycle: _Cycle[T], reason: str) -> None:
+        """Drop an open cycle that yields no set. (Partial sets would be made here.)"""
+        self._open.remove(cycle)
+        self._count(cycle, reason)
+        absent = self._absent(cycle)
+        if absent:
+            self.counters.incomplete_sets += 1
+            self._last_missing = absent
+        else:
+            self.counters.out_of_tolerance_sets += 1
+        self._given_up.append(cycle.start_ns)
+        self._losses += 1
+
+    # -- firing order ----------------------------------------------------------------------------
+
+    def _learn(self) -> list[SyncedSet[T]]:
+        """Try to read the firing order; on success match what had waited."""
+        self._adds_since_check += 1
+        if self._estimator.is_well_fed and self._adds_since_check < len(self.names):
+            return []
+        self._adds_since_check = 0
+        phases = self._estimator.estimate()
+        return [] if phases is None else self._adopt(phases)
+
+    def _poll_learning(self, now_ns: int) -> list[SyncedSet[T]]:
+        """After a pause take the newest items for a cycle; they did not wait for nothing."""
+        newest = {name: queue[-1].stamp_ns for name, queue in self._waiting.items() if queue}
+        last_ns = now_ns if self._last_arrival_ns is None else self._last_arrival_ns
+        if len(newest) == len(self.names) and now_ns - last_ns >= self._pause_ns:
+            phases = self._estimator.estimate()
+            if phases is None and self._reach_ns(newest) <= self._tolerance_ns:
+                phases = phases_of_one_set(newest, self._tolerance_ns)
+            if phases is not None:
+                return self._adopt(phases)
+        for name, queue in self._waiting.items():
+            while queue and now_ns - queue[0].arrival_ns >= self._learning_timeout_ns:
+                queue.popleft()
+                self._streams[name].counters.timeout += 1
+        return []
+
+    def _check_phases(self) -> list[SyncedSet[T]]:
+        """Read the firing order anew, now and then or where losses make it doubtful."""
+        self._adds_since_check += 1
+        is_due = self._sets_until_check <= 0 or self._losses >= CHECK_AFTER_LOSSES
+        if not is_due or self._adds_since_check < len(self.names) or self.phases is None:
+            return []
+        self._adds_since_check = 0
+        self._sets_until_check = CHECK_EVERY_SETS
+        phases = self._estimator.estimate(self.phases) if self._estimator.all_alive else None
+        if phases is None:
+            return []
+        if self.phases.locked and not phases.locked and self._losses < DISTRUST_AFTER_LOSSES:
+            return []
+        if phases.agrees_with(self.phases):
+            self.phases = phases
+            return []
+        return self._adopt(phases)
+
+    def _adopt(self, phases: FiringPhases) -> list[SyncedSet[T]]:
+        """Match everything queued by another firing order."""
+        self.phases = phases
+        self._losses = 0
+        self._sets_until_check = 2
+        self._given_up.clear()
+        items = sorted(self._queued_items(), key=lambda item: item.stamp_ns)
+        self._open.clear()
+        for queue in self._waiting.values():
+            queue.clear()
+        sets = []
+        for item in items:
+            stream = self._streams[item.camera]
+            if stream.matched_ns is not None and item.stamp_ns <= stream.matched_ns:
+                stream.counters.late += 1
+            else:
+                sets += self._place(item, self.phases)
+        return sets
