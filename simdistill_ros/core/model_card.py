@@ -131,13 +131,8 @@ class DepthBinsCard(_Strict):
 
     @model_validator(mode="after")
     def _is_a_range(self) -> DepthBinsCard:
-        _ = self.bins
+        DepthBins(self.start_m, self.stop_m, self.step_m)
         return self
-
-    @property
-    def bins(self) -> DepthBins:
-        """The bins as the lift geometry takes them."""
-        return DepthBins(self.start_m, self.stop_m, self.step_m)
 
 
 class LiftCard(_Strict):
@@ -152,6 +147,11 @@ class LiftCard(_Strict):
     hidden_channels: Positive
     hidden_layers: NonNegative
     downsample_strides: Strides
+
+    @property
+    def depth(self) -> DepthBins:
+        """The depth bins as the lift geometry takes them."""
+        return DepthBins(self.depth_bins.start_m, self.depth_bins.stop_m, self.depth_bins.step_m)
 
 
 class PoseCard(_Strict):

@@ -91,7 +91,7 @@ def _lift_head(card: ModelCard) -> LiftHead:
         card.neck.channels,
         hidden_channels=card.lift.hidden_channels,
         hidden_layers=card.lift.hidden_layers,
-        depth_bins=card.lift.depth_bins.bins.count,
+        depth_bins=card.lift.depth.count,
         context_channels=card.lift.context_channels,
     )
 

@@ -97,7 +97,8 @@ class SwinBlock(nn.Module):
         attended = windows.reshape(padded.shape)
         if shift:
             attended = torch.roll(attended, (shift, shift), (1, 2))
-        return attended[:, :height, :width]
+        output: Tensor = attended[:, :height, :width]
+        return output
 
     def _dropped(self, branch: Tensor) -> Tensor:
         """Drop the whole branch of some images while training, and scale up the others."""

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Head maps → detections in the bev frame: best cells, box values, suppression per task.
+
+Head maps of a task, each (channels, X, Y): `heatmap` logits per class; `reg` offset of the centre
+from its cell's lower corner, in cells; `height` of the centre, metres; `dim` log of length, width,
+height; `rot` sine and cosine of the yaw; `vel` metres per second, bev frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.frames import FloatArray, wrap_angle
+from simdistill_ros.core.model_card import CircleNmsCard, ModelCard, TaskCard
+from simdistill_ros.core.suppression import IndexArray, circle_nms, rotated_nms
+
+BEV_FRAME = "bev"
+TaskMaps = Mapping[str, npt.NDArray[np.floating[Any]]]
+
+
+def decode_head_maps(
+    head_maps: Sequence[TaskMaps],
+    card: ModelCard,
+    *,
+    stamp_ns: int,
+    score_threshold: float | None = None,
+) -> Detections:
+    """Return the boxes of one snapshot.
+
+    Args:
+        head_maps: Per task of the card, its maps (channels, X, Y) by name.
+        card: The model card.
+        stamp_ns: Stamp of the snapshot.
+        score_threshold: Boxes must score above it; None takes the card's.
+
+    Returns:
+        Boxes in the bev frame, house convention, best score first.
+
+    Raises:
+        ValueError: If a task or map is missing, or a map has another shape or is not finite.
+    """
+    if len(head_maps) != len(card.tasks):
+        raise ValueError(f"head maps: expected {len(card.tasks)} tasks, got {len(head_maps)}")
+    threshold = card.decode.score_threshold if score_threshold is None else score_threshold
+    parts = []
+    first_label = 0
+    for task, maps in zip(card.tasks, head_maps, strict=True):
+        candidates = task_candidates(
+            maps,
+            card,
+            task,
+            first_label=first_label,
+            stamp_ns=stamp_ns,
+            score_threshold=threshold,
+        )
+        parts.append(candidates.select(suppressed(candidates, card, task, first_label)))
+        first_label += len(task.classes)
+    joined = _concatenated(parts)
+    return joined.select(np.argsort(-joined.scores, kind="stable"))
+
+
+def task_candidates(
+    maps: TaskMaps,
+    card: ModelCard,
+    task: TaskCard,
+    *,
+    first_label: int,
+    stamp_ns: int,
+    score_threshold: float,
+) -> Detections:
+    """Return a task's boxes before suppression, best score first, bev frame.
+
+    Raises:
+        ValueError: As `decode_head_maps`.
+    """
+    maps = _checked(maps, len(task.classes), card.head_shape_xy)
+    scores = (1 + np.tanh(maps["heatmap"] / 2)) / 2  # the sigmoid; (classes, X, Y)
+    is_candidate = (scores > score_threshold) & _is_peak(scores, card.decode.peak_window)
+    cells = np.flatnonzero(is_candidate)
+    best = np.argsort(-scores.ravel()[cells], kind="stable")[: card.decode.max_candidates]
+    label, x, y = np.unravel_index(cells[best], scores.shape)
+    centers, sizes, yaws = _boxes_at(maps, x, y, card)
+    detections = Detections(
+        frame=BEV_FRAME,
+        stamp_ns=stamp_ns,
+        centers_m=centers,
+        sizes_lwh_m=sizes,
+        yaws_rad=yaws,
+        velocities_mps=maps["vel"][:, x, y].T,
+        scores=scores[label, x, y],
+        labels=label + first_label,
+        class_names=card.classes,
+    )
+    spans = (card.decode.center_x_m, card.decode.center_y_m, card.decode.center_z_m)
+    low, high = np.array(spans).T
+    # The published range is that of the height the head regresses; see `raised_height`.
+    regressed = np.column_stack([centers[:, :2], maps["height"][0, x, y]])
+    return detections.select(((regressed >= low) & (regressed <= high)).all(1))
+
+
+def suppressed(
+    candidates: Detections, card: ModelCard, task: TaskCard, first_label: int
+) -> IndexArray:
+    """Return the indices of the candidates that survive the task's suppression."""
+    boxes = candidates.select(np.arange(min(len(candidates), card.decode.max_before_nms)))
+    if isinstance(task.nms, CircleNmsCard):
+        is_squared = card.legacy.squared_circle_distance
+        radius_m = sqrt(task.nms.radius_m) if is_squared else task.nms.radius_m
+        kept = circle_nms(boxes.centers_m[:, :2], radius_m)
+    else:
+        scale = np.array(task.nms.scale)[boxes.labels - first_label]
+        boxes_bev = np.column_stack(
+            [boxes.centers_m[:, :2], boxes.sizes_lwh_m[:, :2] * scale[:, None], boxes.yaws_rad]
+        )
+        kept = rotated_nms(boxes_bev, task.nms.iou)
+    return kept[: card.decode.max_after_nms]
+
+
+def _boxes_at(
+    maps: TaskMaps, x: IndexArray, y: IndexArray, card: ModelCard
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return centres (M, 3), sizes (M, 3) and yaws (M,) of the boxes at cells."""
+    offsets = maps["reg"][:, x, y]
+    sizes = np.exp(maps["dim"][:, x, y].T)
+    sine, cosine = maps["rot"][:, x, y]
+    yaws = np.arctan2(sine, cosine)
+    if card.legacy.lidar_box_convention:
+        sizes = sizes[:, [1, 0, 2]]
+        yaws = wrap_angle(-yaws - np.pi / 2)
+    heights = maps["height"][0, x, y]
+    if card.legacy.raised_height:
+        heights = heights - sizes[:, 2] / 2
+    cell_m = card.head_cell_m
+    x_m = (x + offsets[0]) * cell_m + card.bev.x_m[0]
+    y_m = (y + offsets[1]) * cell_m + card.bev.y_m[0]
+    return np.column_stack([x_m, y_m, heights]), sizes, yaws
+
+
+def _is_peak(scores: FloatArray, window: int) -> npt.NDArray[np.bool_]:
+    """Tell which cells are the maximum of the `window` by `window` cells around them."""
+    if window == 1:
+        return np.ones(scores.shape, dtype=np.bool_)
+    half = window // 2
+    padded = np.pad(scores, ((0, 0), (half, half), (half, half)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (1, window, window))
+    return np.greater_equal(scores, windows.max(axis=(-1, -2, -3)))
+
+
+def _checked(maps: TaskMaps, classes: int, shape_xy: tuple[int, int]) -> dict[str, FloatArray]:
+    channels = {"heatmap": classes, "reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
+    missing = sorted(channels.keys() - maps.keys())
+    if missing:
+        raise ValueError(f"head maps: expected {sorted(channels)}, got none for {missing}")
+    checked = {}
+    for name, count in channels.items():
+        values = np.asarray(maps[name], dtype=np.float64)
+        if values.shape != (count, *shape_xy):
+            raise ValueError(
+                f"head map {name}: expected shape {(count, *shape_xy)}, got {values.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"head map {name}: expected finite numbers, got NaN or infinity")
+        checked[name] = values
+    return checked
+
+
+def _concatenated(parts: Sequence[Detections]) -> Detections:
+    fields = ("centers_m", "sizes_lwh_m", "yaws_rad", "velocities_mps", "scores", "labels")
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    return replace(parts[0], **joined)
