@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two ways to play a bag against the detector.
+
+`step`: one set of keyframe images, then wait for its answer; the same result every time, however
+slow the machine. `realtime`: everything at the times of its stamps; what the detector cannot keep
+up with is lost, as on the vehicle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simdistill_ros.replay.bag_storage import Bag, BagMessage
+from simdistill_ros.replay.sample_record import SampleRecord
+
+NANOSECONDS = 1_000_000_000
+CLOCK_PERIOD_S = 0.01
+# After the last image, answers may still be under way.
+QUIET_S = 2.0
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How patient `step` is."""
+
+    timeout_s: float = 20.0
+    attempts: int = 3
+
+
+@dataclass
+class PlaybackRecord:
+    """What happened while a bag was played.
+
+    Attributes:
+        published_ns: Reference stamp -> when the last image of its set was published, monotonic.
+        republished: Sets that were sent again because no answer came.
+        lost: Samples that never got an answer.
+    """
+
+    published_ns: dict[int, int] = field(default_factory=dict)
+    republished: int = 0
+    lost: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StepSet:
+    """One sample's part of a bag, in the order of publication."""
+
+    sample: SampleRecord
+    stamp_ns: int
+    companions: list[BagMessage]
+    images: list[BagMessage]
+
+
+def step_sets(
+    bag: Bag, samples: Sequence[SampleRecord], cameras: Sequence[str]
+) -> Iterator[StepSet]:
+    """Yield each sample's images and camera infos, with all else that was logged since the last.
+
+    Transforms and the like go up to the sample's latest time, so they are there before the images.
+    Camera messages between keyframes are left out.
+    """
+    messages = _Peekable(bag.messages())
+    keyframe_topics = {f"/{camera}/": camera for camera in cameras}
+    for sample in samples:
+        last_ns = max(sample.stamp_ns, *sample.camera_stamps_ns.values())
+        companions, images = [], []
+        while (message := messages.take_until(last_ns)) is not None:
+            camera = keyframe_topics.get(_folder(message.topic))
+            if camera is None:
+                companions.append(message)
+            elif message.stamp_ns == sample.camera_stamps_ns[camera]:
+                images.append(message)
+        yield StepSet(sample, sample.reference_stamp_ns(cameras), companions, images)
+
+
+def _folder(topic: str) -> str:
+    return topic[: topic.rfind("/") + 1]
+
+
+class _Peekable:
+    """Messages by log time, handed out up to a time."""
+
+    def __init__(self, messages: Iterator[BagMessage]) -> None:
+        self._messages = messages
+        self._next = next(messages, None)
+
+    def take_until(self, stamp_ns: int) -> BagMessage | None:
+        message = self._next
+        if message is None or message.stamp_ns > stamp_ns:
+            return None
+        self._next = next(self._messages, None)
+        return message
+
+
+def play_step(
+    link: Any,
+    sets: Iterator[StepSet],
+    options: StepOptions,
+    *,
+    check_alive: Callable[[], None],
+    record: PlaybackRecord,
+    on_done: Callable[[], object] = lambda: None,
+) -> None:
+    """Play sets one at a time, each when the one before is answered or given up.
+
+    Args:
+        link: The detector's link (`DetectorLink`).
+        sets: What to play.
+        options: Patience.
+        check_alive: Raises when waiting has become pointless.
+        record: Gets times and losses.
+        on_done: Called after each set.
+    """
+    for step in sets:
+        for message in step.companions:
+            link.publish(message)
+        link.publish_clock(step.stamp_ns)
+        for attempt in range(options.attempts):
+            record.republished += int(attempt > 0)
+            for message in step.images:
+                link.publish(message)
+            record.published_ns[step.stamp_ns] = time.monotonic_ns()
+            if _wait_for(link, step.stamp_ns, options.timeout_s, check_alive):
+                break
+        else:
+            record.lost.append(step.sample.token)
+        on_done()
+
+
+def _wait_for(link: Any, stamp_ns: int, timeout_s: float, check_alive: Callable[[], None]) -> bool:
+    def is_answered() -> bool:
+        check_alive()
+        return stamp_ns in link.answers.answers
+
+    return bool(link.spin(is_answered, timeout_s))
+
+
+def play_realtime(
+    link: Any,
+    bag: Bag,
+    *,
+    rate: float,
+    until_ns: int,
+    check_alive: Callable[[], None],
+    record: PlaybackRecord,
+    on_message: Callable[[BagMessage], None],
+) -> None:
+    """Play a bag by its log times, `rate` times as fast, up to a log time."""
+    start_wall = time.monotonic()
+    start_ns: int | None = None
+    for message in bag.messages():
+        if message.stamp_ns > until_ns:
+            break
+        start_ns = message.stamp_ns if start_ns is None else start_ns
+        due = start_wall + (message.stamp_ns - start_ns) / NANOSECONDS / rate
+        while (wait_s := due - time.monotonic()) > 0:
+            link.spin(lambda: False, min(wait_s, CLOCK_PERIOD_S))
+            played_ns = (time.monotonic() - start_wall) * rate * NANOSECONDS
+            link.publish_clock(min(start_ns + int(played_ns), message.stamp_ns))
+        check_alive()
+        link.publish(message)
+        if "/image_rect" in message.topic:
+            record.published_ns[message.stamp_ns] = time.monotonic_ns()
+        on_message(message)
+
+
+def drain(link: Any, check_alive: Callable[[], None], timeout_s: float) -> None:
+    """Wait until no answer has come for two seconds, or for at most `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        check_alive()
+        count = len(link.answers.answers)
+        if not link.spin(lambda before=count: len(link.answers.answers) > before, QUIET_S):
+            return

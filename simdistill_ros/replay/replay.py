@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Play nuScenes data against the detector over DDS and score what it publishes.
+
+    replay --dataroot DATAROOT --out OUT                     makes a bag, starts the node, scores it
+    replay --dataroot DATAROOT --out OUT --oracle            the same with ground truth for network
+    replay --dataroot DATAROOT --out OUT --external-node detector --domain-id 0    your own node
+
+Leaves results_nusc.json (the submission), metrics.json, detector.log, bag/<scene> and
+evaluation/dataroot (links plus a custom split, for the devkit's own command line) in OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from simdistill_ros.replay.node_process import DetectorDiedError
+from simdistill_ros.replay.nuscenes_to_bag import INPUTS, add_dataset_arguments
+from simdistill_ros.replay.options import MODES, ReplayOptions
+from simdistill_ros.replay.report import format_report
+from simdistill_ros.replay.run import run_replay
+
+
+def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_dataset_arguments(parser)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder for the results")
+    add("--bag", type=Path, help="play this bag (or folder of bags) instead of making one")
+    add("--model", default="", help="name or folder of the model (default: tiny)")
+    add("--device", default="cpu", help="device of the network (default %(default)s)")
+    add("--oracle", action="store_true", help="ground truth in place of the network")
+    add("--external-node", metavar="NAME", help="play against this running, active detector")
+    add("--mode", choices=MODES, default="step", help="default %(default)s")
+    add("--rate", type=float, default=1.0, help="speed of realtime (default %(default)s)")
+    add("--input", choices=INPUTS, default="compressed", help="default %(default)s")
+    add("--fixed-frame", default="map", help="frame that undoes ego motion; '' leaves it in")
+    add("--score-threshold", type=float, default=0.05, help="default %(default)s")
+    add("--timeout-s", type=float, default=20.0, help="wait for an answer (default %(default)s)")
+    add("--attempts", type=int, default=3, help="sendings of a step's set (default %(default)s)")
+    add("--limit", type=int, help="only the first keyframes of each scene")
+    add("--domain-id", type=int, help="DDS domain (default: random, this machine only)")
+    values = vars(parser.parse_args(argv))
+    return ReplayOptions(**{**values, "scenes": tuple(values["scenes"])})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = parse_arguments(argv)
+    try:
+        result = run_replay(options)
+    except (ValueError, OSError, DetectorDiedError) as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return 1
+    print(format_report(result.metrics))
+    print(f"\nresults in {options.out}: metrics.json, results_nusc.json, detector.log")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One replay from end to end: bag, detector process, playback, submission, score.
+
+The reference time of an answer is its own stamp (the newest camera's): its boxes go to the global
+frame with the bag's pose at that time. Objects are not moved to the sample's time, a few
+milliseconds later. Answers are matched to samples by exact stamp, never by nearness.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simdistill_ros.core.frames import EGO_FRAME, inverse
+from simdistill_ros.core.model_card import load_model_card
+from simdistill_ros.replay.answers import Answer
+from simdistill_ros.replay.bag_storage import BagMessage
+from simdistill_ros.replay.detector_link import DetectorLink
+from simdistill_ros.replay.evaluation import evaluate_submission
+from simdistill_ros.replay.nuscenes_reader import load_nuscenes
+from simdistill_ros.replay.options import ReplayOptions, check_options
+from simdistill_ros.replay.playback import (
+    PlaybackRecord,
+    StepOptions,
+    drain,
+    play_realtime,
+    play_step,
+    step_sets,
+)
+from simdistill_ros.replay.pose_track import PoseTrack
+from simdistill_ros.replay.progress import progress_bar
+from simdistill_ros.replay.report import latency_statistics
+from simdistill_ros.replay.sample_record import SampleRecord
+from simdistill_ros.replay.scene_bags import Scene, find_or_make_bags, read_scene
+from simdistill_ros.replay.session import detector_session, model_facts, wait_for_detector
+from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
+from simdistill_ros.resources import model_folder
+
+
+@dataclass
+class ReplayResult:
+    """What came of a replay.
+
+    Attributes:
+        metrics: What `metrics.json` holds.
+        scenes: What was played.
+        answers: Sample token -> the node's answer.
+        submission: The file that was scored.
+    """
+
+    metrics: dict[str, Any]
+    scenes: list[Scene]
+    answers: dict[str, Answer]
+    submission: Path
+
+
+def run_replay(options: ReplayOptions) -> ReplayResult:
+    """Replay, collect, score; leaves results_nusc.json and metrics.json in `options.out`.
+
+    Raises:
+        ValueError: If an option or the bag is unusable.
+        OSError: If files are missing.
+        DetectorDiedError: If the detector's process ends early or never appears.
+    """
+    check_options(options)
+    nusc = load_nuscenes(options.dataroot, options.version) if options.dataroot else None
+    scenes = [read_scene(bag, options) for bag in find_or_make_bags(options, nusc)]
+    cameras, _ = model_facts(options)
+    record = PlaybackRecord()
+    with detector_session(options) as (link, check_alive):
+        link.advertise([topic for scene in scenes for topic in scene.bag.topics.values()])
+        wait_for_detector(link, options, cameras, check_alive)
+        for scene in scenes:
+            _play(link, scene, options, cameras, check_alive, record)
+    answers = _answers_of_samples(scenes, cameras, link.answers.answers)
+    results = {
+        sample.token: _records(answers.get(sample.token), sample, scene.poses)
+        for scene in scenes
+        for sample in scene.samples
+    }
+    submission = options.out / "results_nusc.json"
+    write_submission(submission, results)
+    metrics = {
+        **_scores(options, nusc, submission, list(results)),
+        "samples": len(results),
+        "answered": len(answers),
+        "lost": [token for token in results if token not in answers],
+        **_playback_facts(link, record),
+        "run": _run_facts(options, scenes),
+    }
+    (options.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    return ReplayResult(metrics, scenes, answers, submission)
+
+
+def _scores(
+    options: ReplayOptions, nusc: Any, submission: Path, tokens: Sequence[str]
+) -> dict[str, Any]:
+    if nusc is None:
+        return {}
+    return evaluate_submission(nusc, submission, tokens, options.out / "evaluation")
+
+
+def _playback_facts(link: DetectorLink, record: PlaybackRecord) -> dict[str, Any]:
+    return {
+        "republished": record.republished,
+        "answers_received": len(link.answers.answers),
+        "refused": link.answers.refused,
+        "latency_ms": latency_statistics(record.published_ns, link.answers.answers),
+        "stages_ms": {
+            stage: round(sorted(values)[len(values) // 2], 3)
+            for stage, values in link.stage_ms.items()
+        },
+    }
+
+
+def _play(
+    link: DetectorLink,
+    scene: Scene,
+    options: ReplayOptions,
+    cameras: Sequence[str],
+    check_alive: Callable[[], None],
+    record: PlaybackRecord,
+) -> None:
+    what = f"{options.mode} {scene.samples[0].scene}"
+    with progress_bar(what, len(scene.samples)) as bar:
+        if options.mode == "step":
+            patience = StepOptions(options.timeout_s, options.attempts)
+            sets = step_sets(scene.bag, scene.samples, cameras)
+            play_step(
+                link,
+                sets,
+                patience,
+                check_alive=check_alive,
+                record=record,
+                on_done=lambda: bar.update(1),
+            )
+            return
+
+        def count(message: BagMessage) -> None:
+            bar.update(int(message.topic == "/nuscenes/sample"))
+
+        last = scene.samples[-1]
+        play_realtime(
+            link,
+            scene.bag,
+            rate=options.rate,
+            until_ns=max(last.stamp_ns, *last.camera_stamps_ns.values()),
+            check_alive=check_alive,
+            record=record,
+            on_message=count,
+        )
+        drain(link, check_alive, options.timeout_s)
+
+
+def _answers_of_samples(
+    scenes: Sequence[Scene], cameras: Sequence[str], answers: Mapping[int, Answer]
+) -> dict[str, Answer]:
+    stamps = {
+        sample.token: sample.reference_stamp_ns(cameras)
+        for scene in scenes
+        for sample in scene.samples
+    }
+    return {token: answers[stamp] for token, stamp in stamps.items() if stamp in answers}
+
+
+def _records(answer: Answer | None, sample: SampleRecord, poses: PoseTrack) -> list[Record]:
+    if answer is None:
+        return []
+    detections = answer.detections
+    if detections.frame != EGO_FRAME:
+        raise ValueError(
+            f"expected detections in {EGO_FRAME}, got {detections.frame!r}; set output_frame"
+        )
+    global_from_ego = poses.at(detections.stamp_ns)
+    ego_at_sample_from_ego = inverse(poses.at(sample.stamp_ns)) @ global_from_ego
+    return records_from_detections(
+        detections,
+        sample.token,
+        global_from_frame=global_from_ego,
+        ego_from_frame=ego_at_sample_from_ego,
+    )
+
+
+def _run_facts(options: ReplayOptions, scenes: Sequence[Scene]) -> dict[str, Any]:
+    weights = None
+    if not options.oracle:
+        card = load_model_card(model_folder(options.model))
+        weights = card.weights.sha256 if card.weights else "untrained"
+    return {
+        "detector": "oracle" if options.oracle else f"model {options.model or 'tiny'}",
+        "weights": weights,
+        "mode": options.mode,
+        "rate": options.rate if options.mode == "realtime" else None,
+        "input": options.input,
+        "fixed_frame": options.fixed_frame,
+        "score_threshold": options.score_threshold,
+        "version": options.version,
+        "scenes": [scene.samples[0].scene for scene in scenes],
+    }

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A detector to replay against: its process, its parameters, and the link to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import rclpy
+
+from simdistill_ros.core.boxes import NUSCENES_CLASSES
+from simdistill_ros.core.model_card import load_model_card
+from simdistill_ros.replay.detector_link import DetectorLink
+from simdistill_ros.replay.node_process import DetectorDiedError, dds_environment, running_node
+from simdistill_ros.replay.nuscenes_reader import CAMERA_CHANNELS
+from simdistill_ros.replay.options import ReplayOptions
+from simdistill_ros.resources import model_folder
+
+START_TIMEOUT_S = 120.0
+SETTLE_S = 0.3
+# As many as the benchmark takes; the node's own default is meant for a vehicle.
+MAX_DETECTIONS = 500
+
+
+def model_facts(options: ReplayOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the cameras and classes of what is going to answer."""
+    if options.oracle:
+        return tuple(channel.lower() for channel in CAMERA_CHANNELS), NUSCENES_CLASSES
+    card = load_model_card(model_folder(options.model))
+    return tuple(camera.lower() for camera in card.cameras), card.classes
+
+
+@contextlib.contextmanager
+def detector_session(options: ReplayOptions) -> Iterator[tuple[DetectorLink, Callable[[], None]]]:
+    """Yield a link to the detector and a check that its process lives."""
+    external = options.external_node
+    environment = {} if external else dds_environment(options.domain_id)
+    name = external or "detector"
+    class_names = model_facts(options)[1]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment(environment))
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=options.domain_id if external else None)
+        stack.callback(context.try_shutdown)
+        link = DetectorLink(context, name, class_names)
+        stack.callback(link.close)
+        if external:
+            yield link, lambda: None
+            return
+        module, arguments = _command(options)
+        log = options.out / "detector.log"
+        process = stack.enter_context(running_node(module, arguments, environment, log))
+        yield link, process.check_alive
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _command(options: ReplayOptions) -> tuple[str, list[str]]:
+    """Return the module of the detector's process and its arguments."""
+    step = options.mode == "step"
+    parameters = {
+        "model.path": options.model,
+        "device": options.device,
+        "input.compressed": str(options.input == "compressed").lower(),
+        # A step must not lose its only images; on the clock, the vehicle's own setting counts.
+        "input.reliability": "reliable" if step else "best_effort",
+        "fixed_frame": options.fixed_frame,
+        "score_threshold": str(options.score_threshold),
+        "max_detections": str(MAX_DETECTIONS),
+        # The clock stands still between steps, and the node's timers with it.
+        "use_sim_time": str(not step).lower(),
+    }
+    ros_arguments = ["--ros-args"]
+    for key, value in parameters.items():
+        if value != "":
+            ros_arguments += ["-p", f"{key}:={value}"]
+    if options.oracle:
+        dataset = ["--dataroot", str(options.dataroot), "--version", options.version]
+        return "simdistill_ros.replay.oracle", [*dataset, *ros_arguments]
+    return "simdistill_ros.detector_node", ros_arguments
+
+
+def wait_for_detector(
+    link: DetectorLink,
+    options: ReplayOptions,
+    cameras: Sequence[str],
+    check_alive: Callable[[], None],
+) -> None:
+    """Return once the detector listens to every camera and to TF, and can be heard.
+
+    Raises:
+        DetectorDiedError: If its process ends or it does not appear in time.
+    """
+    suffix = "image_rect_compressed" if options.input == "compressed" else "image_rect"
+    topics = [f"/{camera}/{name}" for camera in cameras for name in (suffix, "camera_info")]
+    topics += ["/tf", "/tf_static"]
+
+    def is_ready() -> bool:
+        check_alive()
+        return link.is_connected(topics)
+
+    if not link.spin(is_ready, START_TIMEOUT_S):
+        missing = ", ".join(link.missing(topics)) or "its answers"
+        raise DetectorDiedError(
+            f"no active detector after {START_TIMEOUT_S:g} s: missing {missing}"
+        )
+    link.spin(lambda: False, SETTLE_S)
