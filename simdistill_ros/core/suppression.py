@@ -91,7 +91,7 @@ def _is_inside(points: FloatArray, boxes: FloatArray, origin: FloatArray) -> Boo
     tolerance = 1e-9
     is_along = np.abs(along) <= boxes[:, 2:3] / 2 + tolerance
     is_across = np.abs(across) <= boxes[:, 3:4] / 2 + tolerance
-    return np.logical_and(is_along, is_across)
+    return np.asarray(is_along & is_across)
 
 
 def _edge_crossings(corners: FloatArray, others: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -107,7 +107,7 @@ def _edge_crossings(corners: FloatArray, others: FloatArray) -> tuple[FloatArray
     other_along = _cross(between, edge) / divisor
     exists = ~is_parallel & (along >= 0) & (along <= 1) & (other_along >= 0) & (other_along <= 1)
     points = start + along[..., None] * edge
-    return points.reshape(len(corners), -1, 2), exists.reshape(len(corners), -1)
+    return points.reshape(len(corners), 16, 2), exists.reshape(len(corners), 16)
 
 
 def _cross(first: FloatArray, second: FloatArray) -> FloatArray:
