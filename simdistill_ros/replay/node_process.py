@@ -20,6 +20,8 @@ MALLOC_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "MALLOC_TOP_PAD_": "67108864",
 }
+DDS_PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+DDS_PROFILE = "fastdds_profile.xml"
 # Above 101 the ports of a domain can collide with the ports the kernel hands out.
 HIGHEST_DOMAIN = 101
 STOP_S = 10.0
@@ -32,19 +34,19 @@ class DetectorDiedError(RuntimeError):
 def dds_environment(domain_id: int | None) -> dict[str, str]:
     """Return what DDS must know before it starts: the profile for large images, and the domain.
 
+    A profile that the user has set already is kept.
+
     Args:
         domain_id: The domain; None for a random one that only this machine sees.
     """
-    environment = {"FASTDDS_DEFAULT_PROFILES_FILE": str(share_folder() / "config" / DDS_PROFILE)}
+    profile = str(share_folder() / "config" / DDS_PROFILE)
+    environment = {DDS_PROFILE_VARIABLE: os.environ.get(DDS_PROFILE_VARIABLE, profile)}
     if domain_id is None:
         environment["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, HIGHEST_DOMAIN))
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     else:
         environment["ROS_DOMAIN_ID"] = str(domain_id)
     return environment
-
-
-DDS_PROFILE = "fastdds_profile.xml"
 
 
 class NodeProcess:

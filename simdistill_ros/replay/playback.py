@@ -18,6 +18,7 @@ from simdistill_ros.replay.sample_record import SampleRecord
 
 NANOSECONDS = 1_000_000_000
 CLOCK_PERIOD_S = 0.01
+INTRODUCTION_S = 0.3
 # After the last image, answers may still be under way.
 QUIET_S = 2.0
 
@@ -115,9 +116,11 @@ def play_step(
         record: Gets times and losses.
         on_done: Called after each set.
     """
-    for step in sets:
+    for number, step in enumerate(sets):
         for message in step.companions:
             link.publish(message)
+        if number == 0:
+            _introduce_cameras(link, step)
         link.publish_clock(step.stamp_ns)
         for attempt in range(options.attempts):
             record.republished += int(attempt > 0)
@@ -129,6 +132,14 @@ def play_step(
         else:
             record.lost.append(step.sample.token)
         on_done()
+
+
+def _introduce_cameras(link: Any, step: StepSet) -> None:
+    """Publish the first calibrations ahead, for they may be overtaken by the first images."""
+    for message in step.images:
+        if message.topic.endswith("/camera_info"):
+            link.publish(message)
+    link.spin(lambda: False, INTRODUCTION_S)
 
 
 def _wait_for(link: Any, stamp_ns: int, timeout_s: float, check_alive: Callable[[], None]) -> bool:

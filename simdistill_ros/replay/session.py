@@ -21,6 +21,8 @@ START_TIMEOUT_S = 120.0
 SETTLE_S = 0.3
 # As many as the benchmark takes; the node's own default is meant for a vehicle.
 MAX_DETECTIONS = 500
+# The limit of the node's parameters.
+LONGEST_WAIT_S = 60.0
 
 
 def model_facts(options: ReplayOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -70,18 +72,14 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _command(options: ReplayOptions) -> tuple[str, list[str]]:
     """Return the module of the detector's process and its arguments."""
-    step = options.mode == "step"
     parameters = {
         "model.path": options.model,
         "device": options.device,
         "input.compressed": str(options.input == "compressed").lower(),
-        # A step must not lose its only images; on the clock, the vehicle's own setting counts.
-        "input.reliability": "reliable" if step else "best_effort",
         "fixed_frame": options.fixed_frame,
         "score_threshold": str(options.score_threshold),
         "max_detections": str(MAX_DETECTIONS),
-        # The clock stands still between steps, and the node's timers with it.
-        "use_sim_time": str(not step).lower(),
+        **(_step_parameters(options) if options.mode == "step" else {"use_sim_time": "true"}),
     }
     ros_arguments = ["--ros-args"]
     for key, value in parameters.items():
@@ -91,6 +89,18 @@ def _command(options: ReplayOptions) -> tuple[str, list[str]]:
         dataset = ["--dataroot", str(options.dataroot), "--version", options.version]
         return "simdistill_ros.replay.oracle", [*dataset, *ros_arguments]
     return "simdistill_ros.detector_node", ros_arguments
+
+
+def _step_parameters(options: ReplayOptions) -> dict[str, str]:
+    """Return what makes a step lossless: nothing is given up that may still come."""
+    patience_s = min(options.timeout_s * options.attempts, LONGEST_WAIT_S)
+    return {
+        "input.reliability": "reliable",
+        "sync.timeout_s": str(patience_s),
+        "tf.timeout_s": str(patience_s),
+        # The clock stands still between steps, and the node's timers with it.
+        "use_sim_time": "false",
+    }
 
 
 def wait_for_detector(
