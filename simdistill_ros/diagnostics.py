@@ -69,8 +69,9 @@ def diagnostics_to_msg(facts: NodeFacts, stamp_ns: int) -> DiagnosticArray:
         ("inference", facts.inference_values),
         ("model", facts.model_values),
     ):
-        level, text = _subject_level(facts, subject)
-        statuses.append(_status(facts, subject, level, text, values))
+        record = facts.health.get(subject, SubjectHealth())
+        level, text = _subject_level(facts, subject, record)
+        statuses.append(_status(facts, subject, level, text, {**values, **_counts(record)}))
     return DiagnosticArray(header=header_to_msg("", stamp_ns), status=statuses)
 
 
@@ -88,8 +89,11 @@ def _camera_status(facts: NodeFacts, camera: CameraFacts) -> DiagnosticStatus:
         values["last_image_age_s"] = f"{(facts.now_ns - record.last_received_ns) / 1e9:.2f}"
     if record.last_cause:
         values["last_cause"] = record.last_cause
-    values.update({f"count.{cause}": number for cause, number in sorted(record.counts.items())})
-    return _status(facts, camera.name, level, text, values)
+    return _status(facts, camera.name, level, text, {**values, **_counts(record)})
+
+
+def _counts(record: SubjectHealth) -> dict[str, object]:
+    return {f"count.{cause}": number for cause, number in sorted(record.counts.items())}
 
 
 def _camera_level(
@@ -117,8 +121,9 @@ def _camera_level(
     return OK, "images are used"
 
 
-def _subject_level(facts: NodeFacts, subject: str) -> tuple[bytes, str]:
-    record = facts.health.get(subject, SubjectHealth())
+def _subject_level(
+    facts: NodeFacts, subject: str, record: SubjectHealth
+) -> tuple[bytes, str]:
     if record.is_faulty:
         return ERROR, f"{record.last_cause}: {record.last_message}"
     if subject != "model" and facts.state != "active":

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measured JSON → the tables of benchmarks/README.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+INTRODUCTION = """# Measured speed
+
+Written by `make bench` from `results/*.json`; do not edit. Every table names its machine. Times are
+milliseconds; machines are shared, so read medians and ratios, and the load beside them.
+"""
+
+
+def render(results: Path) -> str:
+    """Return the page for all result files, newest first."""
+    parts = [INTRODUCTION]
+    for path in sorted(results.glob("*.json"), key=lambda p: p.stem[-10:], reverse=True):
+        parts.append(_page(json.loads(path.read_text())))
+    return "\n".join(parts)
+
+
+def _page(run: dict[str, Any]) -> str:
+    machine = run["machine"]
+    facts = ", ".join(
+        f"{machine[key]}{unit}"
+        for key, unit in (("cores", " cores"), ("memory", ""), ("system", ""))
+    )
+    lines = [
+        f"\n## {machine['processor']}, {run['date']}\n",
+        f"{facts}; Python {machine['python']}, torch {machine['torch']}; "
+        f"load at start {machine['load_at_start']}.\n",
+    ]
+    for name, title in (
+        ("detector", "Detector, six JPEGs in, boxes out"),
+        ("node", "Node overhead"),
+    ):
+        if name in run:
+            lines += [f"### {title}\n", _facts(run[name]), *_stage_table(run[name]["stages_ms"])]
+    if "sync" in run:
+        lines += ["### Synchroniser, one message\n", *_sync_table(run["sync"])]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(result: dict[str, Any]) -> str:
+    extra = {key: value for key, value in result.items() if key not in ("what", "stages_ms")}
+    listed = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in extra.items())
+    return f"{result['what']}" + (f"; {listed}." if listed else ".") + "\n"
+
+
+def _stage_table(stages: dict[str, dict[str, float]]) -> list[str]:
+    lines = ["| stage | min | p50 | p95 | p99 |", "|---|---|---|---|---|"]
+    for stage, row in stages.items():
+        numbers = " | ".join(f"{row[key]:.2f}" for key in ("min", "p50", "p95", "p99"))
+        lines.append(f"| {stage.replace('_', ' ')} | {numbers} |")
+    return [*lines, ""]
+
+
+def _sync_table(rows: list[dict[str, Any]]) -> list[str]:
+    keys = list(rows[0])
+    lines = ["| " + " | ".join(key.replace("_", " ") for key in keys) + " |", "|---" * len(keys) + "|"]
+    for row in rows:
+        lines.append("| " + " | ".join(str(row[key]) for key in keys) + " |")
+    return [*lines, ""]

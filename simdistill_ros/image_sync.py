@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose the synchroniser and translate its sets and losses into the node's words.
+
+`native` is `core/sync.py`. `message_filters` hands the matching to ROS's
+ApproximateTimeSynchronizer, for those who want its behaviour; it knows no timeout and no anchor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from simdistill_ros.core.sync import SyncedSet, Synchronizer
+from simdistill_ros.health import Health
+from simdistill_ros.parameters import ParameterError, SyncParameters
+from simdistill_ros.snapshot_builder import MessageSet, Received
+
+
+class ImageSync(Protocol):
+    """What the node needs of a synchroniser."""
+
+    def add(self, camera: str, received: Received, now_ns: int) -> list[MessageSet]:
+        """Take an image; return the sets that it completes."""
+
+    def poll(self, now_ns: int) -> list[MessageSet]:
+        """Give up what waited too long; return sets that time alone completes."""
+
+    def reset(self) -> None:
+        """Forget everything queued."""
+
+    def values(self) -> dict[str, object]:
+        """Return counters for diagnostics."""
+
+
+def make_sync(parameters: SyncParameters, cameras: tuple[str, ...], health: Health) -> ImageSync:
+    """Return the synchroniser that the parameters choose.
+
+    Raises:
+        ParameterError: If the policy is `message_filters` and that package is not installed, or a
+            value is out of range.
+    """
+    if parameters.policy == "message_filters":
+        return MessageFiltersSync(parameters, cameras)
+    return NativeSync(parameters, cameras, health)
+
+
+class NativeSync:
+    """`core.sync.Synchronizer` with its losses reported as faults that name cameras."""
+
+    def __init__(
+        self, parameters: SyncParameters, cameras: tuple[str, ...], health: Health
+    ) -> None:
+        """Set up empty streams."""
+        self._health = health
+        try:
+            self._sync: Synchronizer[Received] = Synchronizer(
+                cameras,
+                tolerance_ns=parameters.tolerance_ns,
+                timeout_ns=parameters.timeout_ns,
+                queue_size=parameters.queue_size,
+                anchor=parameters.anchor or None,
+            )
+        except ValueError as error:
+            raise ParameterError(f"sync: {error}") from error
+        self._tolerance_ns = parameters.tolerance_ns
+        self._seen = {"sets": 0, "incomplete": 0, "wide": 0, "jumps": 0}
+        self._duplicates = dict.fromkeys(cameras, 0)
+
+    def add(self, camera: str, received: Received, now_ns: int) -> list[MessageSet]:
+        """Take an image; return the sets that it completes."""
+        sets = self._sync.add(camera, received.stamp_ns, received, now_ns)
+        self._report(now_ns)
+        return [_message_set(one, now_ns) for one in sets]
+
+    def poll(self, now_ns: int) -> list[MessageSet]:
+        """Give up what waited too long; return sets that time alone completes."""
+        sets = self._sync.poll(now_ns)
+        self._report(now_ns)
+        return [_message_set(one, now_ns) for one in sets]
+
+    def reset(self) -> None:
+        """Forget everything queued."""
+        self._sync.reset()
+
+    def values(self) -> dict[str, object]:
+        """Return counters for diagnostics."""
+        counters, spread_ns = self._sync.counters, self._sync.last_spread_ns
+        values: dict[str, object] = {
+            "policy": "native",
+            "sets": counters.sets,
+            "incomplete_sets": counters.incomplete_sets,
+            "out_of_tolerance_sets": counters.out_of_tolerance_sets,
+            "time_jumps": counters.time_jumps,
+            "last_spread_ms": "none" if spread_ns is None else f"{spread_ns / 1e6:.1f}",
+            "firing_order": "learning" if self._sync.phases is None else "known",
+        }
+        for name, camera in counters.cameras.items():
+            drops = ", ".join(f"{reason} {n}" for reason, n in camera.drops.items() if n)
+            values[name] = f"received {camera.received}, matched {camera.matched}" + (
+                f", dropped: {drops}" if drops else ""
+            )
+        return values
+
+    def _report(self, now_ns: int) -> None:
+        counters, seen = self._sync.counters, self._seen
+        if counters.incomplete_sets > seen["incomplete"]:
+            self._report_incomplete(counters.incomplete_sets - seen["incomplete"], now_ns)
+        if counters.out_of_tolerance_sets > seen["wide"]:
+            spread_ns = self._sync.missing(now_ns).out_of_tolerance_ns or 0
+            self._health.fault(
+                "sync",
+                "out_of_tolerance",
+                f"a complete set spread {spread_ns / 1e6:.1f} ms; sync.tolerance_s allows "
+                f"{self._tolerance_ns / 1e6:.1f} ms",
+                counters.out_of_tolerance_sets - seen["wide"],
+            )
+        if counters.time_jumps > seen["jumps"]:
+            self._health.fault(
+                "sync", "time_jump", "stamps jumped back (a bag that loops?); matching starts anew"
+            )
+        for name, camera in counters.cameras.items():
+            if camera.duplicate > self._duplicates[name]:
+                self._health.fault(
+                    name,
+                    "duplicate_stamp",
+                    "two images of one cycle; is there a second publisher on the topic?",
+                    camera.duplicate - self._duplicates[name],
+                )
+                self._duplicates[name] = camera.duplicate
+        if counters.sets > seen["sets"]:
+            self._health.good("sync")
+        self._seen = {
+            "sets": counters.sets,
+            "incomplete": counters.incomplete_sets,
+            "wide": counters.out_of_tolerance_sets,
+            "jumps": counters.time_jumps,
+        }
+
+    def _report_incomplete(self, number: int, now_ns: int) -> None:
+        missing = self._sync.missing(now_ns)
+        for camera in missing.waiting_on:
+            silent_ns = missing.silent_ns[camera]
+            ago = "never sent one" if silent_ns is None else f"sent its last {silent_ns / 1e6:.0f} ms ago"
+            self._health.fault(
+                camera, "missing_in_set", f"a set was given up without its image; it {ago}", number
+            )
+        self._health.fault(
+            "sync",
+            "incomplete_set",
+            f"a set was given up without {', '.join(missing.waiting_on) or 'one of the cameras'}",
+            number,
+        )
+
+
+class MessageFiltersSync:
+    """message_filters.ApproximateTimeSynchronizer behind the same interface."""
+
+    def __init__(self, parameters: SyncParameters, cameras: tuple[str, ...]) -> None:
+        """Set up one filter a camera.
+
+        Raises:
+            ParameterError: If message_filters is not installed or an anchor is asked for.
+        """
+        try:
+            import message_filters
+        except ImportError as error:
+            raise ParameterError(
+                "sync.policy: message_filters is not installed; install the package "
+                "ros-$ROS_DISTRO-message-filters or set sync.policy to native"
+            ) from error
+        if parameters.anchor:
+            raise ParameterError("sync.anchor: message_filters has no anchor; use sync.policy native")
+        self._cameras = cameras
+        self._filters = {camera: message_filters.SimpleFilter() for camera in cameras}
+        self._complete: list[tuple[Any, ...]] = []
+        self._arrivals: dict[int, int] = {}
+        self._queue_size = parameters.queue_size
+        self._sets = 0
+        self._sync = message_filters.ApproximateTimeSynchronizer(
+            list(self._filters.values()), parameters.queue_size, parameters.tolerance_ns / 1e9
+        )
+        # The callback must not raise: message_filters would stay locked for ever.
+        self._sync.registerCallback(lambda *messages: self._complete.append(messages))
+
+    def add(self, camera: str, received: Received, now_ns: int) -> list[MessageSet]:
+        """Take an image; return the sets that it completes."""
+        message = received.message
+        self._arrivals[id(message)] = received.arrival_ns
+        while len(self._arrivals) > 4 * self._queue_size * len(self._cameras):
+            self._arrivals.pop(next(iter(self._arrivals)))
+        self._filters[camera].signalMessage(message)
+        complete, self._complete = self._complete, []
+        self._sets += len(complete)
+        return [self._message_set(messages, now_ns) for messages in complete]
+
+    def poll(self, now_ns: int) -> list[MessageSet]:
+        """Do nothing: message_filters waits for ever."""
+        return []
+
+    def reset(self) -> None:
+        """Forget everything queued."""
+        for queue in self._sync.queues:
+            queue.clear()
+
+    def values(self) -> dict[str, object]:
+        """Return counters for diagnostics."""
+        return {"policy": "message_filters", "sets": self._sets}
+
+    def _message_set(self, messages: tuple[Any, ...], now_ns: int) -> MessageSet:
+        images = {}
+        for camera, message in zip(self._cameras, messages, strict=True):
+            stamp = message.header.stamp
+            stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+            arrival_ns = self._arrivals.pop(id(message), now_ns)
+            images[camera] = Received(message, stamp_ns, arrival_ns)
+        newest_ns = max(received.stamp_ns for received in images.values())
+        return MessageSet(newest_ns, images, now_ns)
+
+
+def _message_set(synced: SyncedSet[Received], now_ns: int) -> MessageSet:
+    return MessageSet(synced.stamp_ns, synced.items, now_ns)
