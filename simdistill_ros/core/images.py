@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes → pixels: JPEG, PNG and raw encodings to (H, W, 3) uint8 RGB.
+
+Everything that arrives is untrusted: sizes are read from headers and bounded before a decoder runs,
+and buffers must be as long as they claim.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from simdistill_ros.core.snapshot import ImageArray
+
+MAX_PIXELS = 64_000_000
+JPEG_START = b"\xff\xd8"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+Buffer = bytes | bytearray | memoryview
+
+# Encoding -> channels per pixel and the channel order that gives RGB (None: grey).
+_PLAIN: dict[str, tuple[int, tuple[int, int, int] | None]] = {
+    "rgb8": (3, (0, 1, 2)),
+    "bgr8": (3, (2, 1, 0)),
+    "rgba8": (4, (0, 1, 2)),
+    "bgra8": (4, (2, 1, 0)),
+    "mono8": (1, None),
+}
+# OpenCV names a pattern by the second row's second and third pixel.
+_BAYER: dict[str, int] = {
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+}
+
+
+class ImageError(ValueError):
+    """An image cannot be used; `cause` is its short, stable name."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        """Keep the cause beside the message."""
+        super().__init__(message)
+        self.cause = cause
+
+
+def decode_jpeg_png(data: Buffer, max_pixels: int = MAX_PIXELS) -> ImageArray:
+    """Return the pixels of a JPEG or PNG, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: `empty`, `undecodable` (also when the data ends early) or `too_large`.
+    """
+    data = memoryview(data).cast("B") if not isinstance(data, bytes) else data
+    if len(data) == 0:
+        raise ImageError("empty", "the message carries no data")
+    start = bytes(data[:8])
+    if start.startswith(JPEG_START):
+        return _decode_jpeg(data, max_pixels)
+    if start == PNG_START:
+        return _decode_png(data, max_pixels)
+    raise ImageError("undecodable", f"neither JPEG nor PNG: the data begins with {start.hex(' ')}")
+
+
+def _decode_jpeg(data: Buffer, max_pixels: int) -> ImageArray:
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        _check_pixels(height, width, max_pixels)
+        # Strict: a JPEG that ends early is an error, not a picture with a grey half.
+        return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True))
+    except ValueError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError("undecodable", f"not a complete JPEG: {error}") from error
+
+
+def _decode_png(data: Buffer, max_pixels: int) -> ImageArray:
+    if len(data) < 24:
+        raise ImageError("undecodable", "not a complete PNG: the header ends early")
+    width, height = struct.unpack(">II", bytes(data[16:24]))
+    _check_pixels(height, width, max_pixels)
+    if b"IEND" not in bytes(data[-12:]):
+        raise ImageError("undecodable", "not a complete PNG: the data ends early")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError("undecodable", "not a valid PNG")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _check_pixels(height: int, width: int, max_pixels: int) -> None:
+    if height <= 0 or width <= 0:
+        raise ImageError("empty", f"the image has size {width}x{height}")
+    if height * width > max_pixels:
+        raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
+
+
+def rgb_from_encoding(
+    data: Buffer, *, encoding: str, height: int, width: int, step: int, is_bigendian: bool
+) -> ImageArray:
+    """Return the pixels of a raw image, (H, W, 3) uint8 RGB.
+
+    Args:
+        data: Rows of `step` bytes each; what lies beyond a row's pixels is padding.
+        encoding: A ROS encoding of 8-bit channels: rgb8, bgr8, rgba8, bgra8, mono8 or bayer_*8.
+        height: Rows.
+        width: Pixels a row.
+        step: Bytes a row.
+        is_bigendian: Has no meaning for 8-bit channels and is accepted either way.
+
+    Raises:
+        ImageError: `empty`, `wrong_step`, `size_mismatch`, `too_large` or `unknown_encoding`.
+    """
+    known = encoding in _PLAIN or encoding in _BAYER
+    if not known:
+        names = ", ".join([*_PLAIN, *_BAYER])
+        raise ImageError("unknown_encoding", f"encoding {encoding!r} is none of {names}")
+    channels, order = _PLAIN.get(encoding, (1, None))
+    rows = _rows(data, height=height, width=width, step=step, channels=channels)
+    if encoding in _BAYER:
+        if height < 2 or width < 2:
+            raise ImageError("empty", f"a Bayer image of {width}x{height} has no colour")
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(rows[..., 0]), _BAYER[encoding]))
+    if order is None:
+        return np.repeat(rows, 3, axis=2)
+    if encoding == "rgb8":
+        return np.ascontiguousarray(rows)  # a view of the message unless rows are padded
+    conversion = {
+        "bgr8": cv2.COLOR_BGR2RGB,
+        "rgba8": cv2.COLOR_RGBA2RGB,
+        "bgra8": cv2.COLOR_BGRA2RGB,
+    }[encoding]
+    return np.asarray(cv2.cvtColor(rows, conversion))
+
+
+def _rows(
+    data: Buffer, *, height: int, width: int, step: int, channels: int
+) -> npt.NDArray[np.uint8]:
+    """Return a (H, W, channels) view of the buffer without the padding."""
+    _check_pixels(height, width, MAX_PIXELS)
+    if step < width * channels:
+        raise ImageError(
+            "wrong_step",
+            f"step {step} is less than width x channels = {width} x {channels}",
+        )
+    buffer = np.frombuffer(data, np.uint8)
+    if len(buffer) != step * height:
+        raise ImageError(
+            "size_mismatch",
+            f"the data has {len(buffer)} bytes, expected step x height = {step} x {height}",
+        )
+    return buffer.reshape(height, step)[:, : width * channels].reshape(height, width, channels)
