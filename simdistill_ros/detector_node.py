@@ -63,11 +63,11 @@ class DetectorNode(LifecycleNode):
         super().__init__(node_name, **node_options)
         self._detector_factory = detector_factory
         declare_parameters(self)
-        self._parameters = read_parameters(self)
+        self._settings = read_parameters(self)
         self.health = Health(
-            time.monotonic_ns, self.get_logger().warning, self._parameters.log_period_ns
+            time.monotonic_ns, self.get_logger().warning, self._settings.log_period_ns
         )
-        self._state = "unconfigured"
+        self._phase = "unconfigured"
         self._cameras: list[CameraTopics] = []
         self._detector: DetectorLike | None = None
         self._sync: ImageSync | None = None
@@ -77,28 +77,28 @@ class DetectorNode(LifecycleNode):
         self._transform_input: TransformInput | None = None
         self._poll_timer: Any = None
         self._calibrations = CalibrationStore()
-        self._transforms = TransformTree(self._parameters.tf_cache_ns)
+        self._transforms = TransformTree(self._settings.tf_cache_ns)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        period_s = self._parameters.diagnostics_period_ns / 1e9
+        period_s = self._settings.diagnostics_period_ns / 1e9
         self._diagnostics_timer = self.create_timer(period_s, self.publish_diagnostics)
 
     def autostart(self) -> bool:
         """Configure and activate if `autostart` says so; return whether the node is active."""
         if self.get_parameter("autostart").value:
             self.trigger_configure()
-            if self._state == "inactive":
+            if self._phase == "inactive":
                 self.trigger_activate()
-        return self._state == "active"
+        return self._phase == "active"
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, choose topics, create publishers."""
         try:
-            self._parameters = read_parameters(self)
-            detector = self._detector_factory(self._parameters)
+            self._settings = read_parameters(self)
+            detector = self._detector_factory(self._settings)
             names = camera_names(self, detector.cameras)
-            compressed = self._parameters.input.compressed
+            compressed = self._settings.input.compressed
             self._cameras = camera_topics(self, names, compressed=compressed)
-            self._sync = make_sync(self._parameters.sync, names, self.health)
+            self._sync = make_sync(self._settings.sync, names, self.health)
         except (ParameterError, ValueError, OSError, ImportError, RuntimeError) as error:
             self.health.fault("model", "not_configured", str(error))
             return TransitionCallbackReturn.FAILURE
@@ -106,7 +106,7 @@ class DetectorNode(LifecycleNode):
         self._outputs = Outputs(self)
         self.health.good("model")
         self.get_logger().info(f"configured: {detector.description}")
-        self._state = "inactive"
+        self._phase = "inactive"
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -116,7 +116,7 @@ class DetectorNode(LifecycleNode):
         assert self._sync is not None
         super().on_activate(state)
         self._pipeline = Pipeline(
-            self._parameters,
+            self._settings,
             detector=self._detector,
             outputs=self._outputs,
             calibrations=self._calibrations,
@@ -130,34 +130,34 @@ class DetectorNode(LifecycleNode):
         self._inputs = CameraInputs(
             self,
             self._cameras,
-            self._parameters.input,
+            self._settings.input,
             sync=self._sync,
             calibrations=self._calibrations,
             health=self.health,
             on_set=self._pipeline.submit,
         )
         self._poll_timer = self.create_timer(POLL_PERIOD_S, self._inputs.poll)
-        self._state = "active"
+        self._phase = "active"
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, stop the worker and forget what was collected."""
         self._stop()
-        self._state = "inactive"
+        self._phase = "inactive"
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the model."""
         self._stop()
         self._release()
-        self._state = "unconfigured"
+        self._phase = "unconfigured"
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and release everything."""
         self._stop()
         self._release()
-        self._state = "finalized"
+        self._phase = "finalized"
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -184,7 +184,7 @@ class DetectorNode(LifecycleNode):
         return NodeFacts(
             name=self.get_name(),
             hardware_id=",".join(camera.name for camera in self._cameras) or "none",
-            state=self._state,
+            state=self._phase,
             now_ns=time.monotonic_ns(),
             silent_ns=SILENT_NS,
             cameras=cameras,
