@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden numbers of the published code, for tests marked `reference(pattern)`.
 
-Such a test runs once for every fixture whose file name matches the pattern, in the folder that the
-environment variable SIMDISTILL_REFERENCE_DIR names. Files that differ in a final `_part<n>` only are
-one fixture.
+Such a test runs once for every fixture whose file name begins with the pattern, in the folder that
+the environment variable SIMDISTILL_REFERENCE_DIR names. Files that differ in a final `_part<n>`
+only are one fixture.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Reference:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "reference(pattern): runs for each matching golden fixture")
+    config.addinivalue_line("markers", "reference(pattern): runs for each golden fixture named so")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,6 +25,16 @@ def test_reference_gaussians_are_drawn_as_published(reference):
     ):
         draw_gaussian(heatmap, (row, column), radius)
         np.testing.assert_allclose(heatmap, expected, rtol=1e-6, atol=1e-6)
+    half = reference.array("output.heatmap_k0p5")
+    peak = np.unravel_index(half.argmax(), half.shape)
+    (radius,) = (
+        radius
+        for column, row, radius in reference.array("input.centers_xyr")
+        if (row, column) == peak
+    )
+    heatmap = np.zeros(half.shape, dtype=np.float32)
+    draw_gaussian(heatmap, peak, radius, peak=0.5)
+    np.testing.assert_allclose(heatmap, half, rtol=1e-6, atol=1e-6)
     patch = reference.array("output.gaussian_2d_5x9_sigma1p3")
     np.testing.assert_allclose(gaussian_patch((5, 9), 1.3), patch, rtol=1e-6, atol=1e-6)
 

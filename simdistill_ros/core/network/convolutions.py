@@ -48,6 +48,9 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False
         )
+        # Keeps the scale of the signal, so that an untrained network still sees its images.
+        nonlinearity: Literal["linear", "relu"] = "linear" if activation == "none" else "relu"
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity=nonlinearity)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels, eps=norm_eps)
         activations = {"relu": nn.ReLU, "relu6": nn.ReLU6, "none": nn.Identity}
         self.activation: nn.Module = activations[activation]()

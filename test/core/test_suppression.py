@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from simdistill_ros.core.suppression import circle_nms, rotated_iou, rotated_nms
+
+
+def iou(box: list[float], other: list[float]) -> float:
+    return float(rotated_iou(np.array([box]), np.array([other]))[0])
+
+
+def test_overlap_of_a_box_with_itself_is_one():
+    assert iou([3, -2, 4, 2, 0.7], [3, -2, 4, 2, 0.7]) == pytest.approx(1)
+
+
+def test_overlap_of_boxes_that_share_half_is_a_third():
+    assert iou([0, 0, 4, 2, 0], [2, 0, 4, 2, 0]) == pytest.approx(1 / 3)
+
+
+def test_overlap_of_a_square_and_the_square_turned_by_45_degrees():
+    # The intersection is a regular octagon: 8 * (sqrt(2) - 1) of the square of area 4.
+    octagon = 8 * (np.sqrt(2) - 1)
+    assert iou([1, 1, 2, 2, 0], [1, 1, 2, 2, np.pi / 4]) == pytest.approx(octagon / (8 - octagon))
+
+
+def test_overlap_of_a_cross():
+    assert iou([5, 5, 4, 1, 0.3], [5, 5, 4, 1, 0.3 + np.pi / 2]) == pytest.approx(1 / 7)
+
+
+def test_overlap_of_a_box_inside_another_is_the_ratio_of_areas():
+    assert iou([0, 0, 10, 10, 0], [1, 1, 2, 3, 1.0]) == pytest.approx(0.06)
+
+
+def test_overlap_of_boxes_that_only_touch_or_are_apart_is_zero():
+    assert iou([0, 0, 2, 2, 0], [2, 0, 2, 2, 0]) == pytest.approx(0, abs=1e-9)
+    assert iou([0, 0, 2, 2, 0.3], [9, 0, 2, 2, 1]) == 0
+
+
+def test_overlap_equals_a_count_of_random_points():
+    rng = np.random.default_rng(5)
+    points = rng.uniform(-4, 4, (400_000, 2))
+
+    def inside(box: np.ndarray) -> np.ndarray:
+        along = (points - box[:2]) @ [np.cos(box[4]), np.sin(box[4])]
+        across = (points - box[:2]) @ [-np.sin(box[4]), np.cos(box[4])]
+        return (np.abs(along) < box[2] / 2) & (np.abs(across) < box[3] / 2)
+
+    for _ in range(5):
+        low, high = [-1, -1, 1, 1, -3], [1, 1, 4, 4, 3]
+        box, other = rng.uniform(low, high), rng.uniform(low, high)
+        both, either = inside(box) & inside(other), inside(box) | inside(other)
+        assert iou(list(box), list(other)) == pytest.approx(both.sum() / either.sum(), abs=0.01)
+
+
+def test_circle_keeps_the_better_of_two_near_boxes():
+    centers = np.array([[0, 0], [3, 4], [3, 4.1]])  # 5 m and 5.08 m from the first
+    assert circle_nms(centers, 5.0).tolist() == [0, 2]
+    assert circle_nms(centers, 0.05).tolist() == [0, 1, 2]
+
+
+def test_suppressed_box_suppresses_nothing_itself():
+    centers = np.array([[0.0, 0], [1, 0], [2, 0]])
+    assert circle_nms(centers, 1.5).tolist() == [0, 2]
+
+
+def test_rotated_keeps_boxes_side_by_side_and_drops_the_overlapping_one():
+    boxes = np.array([[0, 0, 4, 2, 0], [0, 2.1, 4, 2, 0], [0.5, 0, 4, 2, 0.1]], dtype=float)
+    assert rotated_nms(boxes, 0.2).tolist() == [0, 1]
+
+
+def test_nothing_in_gives_nothing_out():
+    assert circle_nms(np.zeros((0, 2)), 1.0).size == 0
+    assert rotated_nms(np.zeros((0, 5)), 0.2).size == 0
