@@ -20,8 +20,6 @@ MALLOC_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "MALLOC_TOP_PAD_": "67108864",
 }
-DDS_PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-DDS_PROFILE = "fastdds_profile.xml"
 # Above 101 the ports of a domain can collide with the ports the kernel hands out.
 HIGHEST_DOMAIN = 101
 STOP_S = 10.0
@@ -39,8 +37,10 @@ def dds_environment(domain_id: int | None) -> dict[str, str]:
     Args:
         domain_id: The domain; None for a random one that only this machine sees.
     """
-    profile = str(share_folder() / "config" / DDS_PROFILE)
-    environment = {DDS_PROFILE_VARIABLE: os.environ.get(DDS_PROFILE_VARIABLE, profile)}
+    is_old = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+    variable = f"{'FASTRTPS' if is_old else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+    profile = str(share_folder() / "config" / "fastdds_profile.xml")
+    environment = {variable: os.environ.get(variable, profile)}
     if domain_id is None:
         environment["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, HIGHEST_DOMAIN))
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"

@@ -19,6 +19,9 @@ from simdistill_ros.replay.sample_record import SampleRecord
 NANOSECONDS = 1_000_000_000
 CLOCK_PERIOD_S = 0.01
 INTRODUCTION_S = 0.3
+# Six raw images at once overflow the shared memory; what is lost is repaired after seconds only.
+BULKY_BYTES = 1_000_000
+BULKY_PAUSE_S = 0.02
 # After the last image, answers may still be under way.
 QUIET_S = 2.0
 
@@ -126,7 +129,9 @@ def play_step(
             record.republished += int(attempt > 0)
             for message in step.images:
                 link.publish(message)
-            record.published_ns[step.stamp_ns] = time.monotonic_ns()
+                record.published_ns[step.stamp_ns] = time.monotonic_ns()
+                if len(message.data) > BULKY_BYTES:
+                    link.spin(lambda: False, BULKY_PAUSE_S)
             if _wait_for(link, step.stamp_ns, options.timeout_s, check_alive):
                 break
         else:
@@ -161,22 +166,42 @@ def play_realtime(
     on_message: Callable[[BagMessage], None],
 ) -> None:
     """Play a bag by its log times, `rate` times as fast, up to a log time."""
-    start_wall = time.monotonic()
-    start_ns: int | None = None
+    pace: _Pace | None = None
     for message in bag.messages():
         if message.stamp_ns > until_ns:
             break
-        start_ns = message.stamp_ns if start_ns is None else start_ns
-        due = start_wall + (message.stamp_ns - start_ns) / NANOSECONDS / rate
-        while (wait_s := due - time.monotonic()) > 0:
-            link.spin(lambda: False, min(wait_s, CLOCK_PERIOD_S))
-            played_ns = (time.monotonic() - start_wall) * rate * NANOSECONDS
-            link.publish_clock(min(start_ns + int(played_ns), message.stamp_ns))
+        pace = pace or _Pace(link, message.stamp_ns, rate)
+        pace.wait_for(message.stamp_ns)
         check_alive()
         link.publish(message)
         if "/image_rect" in message.topic:
             record.published_ns[message.stamp_ns] = time.monotonic_ns()
         on_message(message)
+
+
+class _Pace:
+    """Bag time against wall time; keeps `/clock` going, which never runs ahead of the bag."""
+
+    def __init__(self, link: Any, start_ns: int, rate: float) -> None:
+        self._link = link
+        self._start_ns = start_ns
+        self._rate = rate
+        self._start_s = time.monotonic()
+        self._clock_s = -float("inf")
+
+    def wait_for(self, stamp_ns: int) -> None:
+        due_s = self._start_s + (stamp_ns - self._start_ns) / NANOSECONDS / self._rate
+        self._tick(stamp_ns)
+        while (left_s := due_s - time.monotonic()) > 0:
+            self._link.spin(lambda: False, min(left_s, CLOCK_PERIOD_S))
+            self._tick(stamp_ns)
+
+    def _tick(self, limit_ns: int) -> None:
+        now_s = time.monotonic()
+        if now_s - self._clock_s >= CLOCK_PERIOD_S:
+            played_ns = int((now_s - self._start_s) * self._rate * NANOSECONDS)
+            self._link.publish_clock(min(self._start_ns + played_ns, limit_ns))
+            self._clock_s = now_s
 
 
 def drain(link: Any, check_alive: Callable[[], None], timeout_s: float) -> None:

@@ -60,7 +60,12 @@ def format_report(metrics: Mapping[str, Any]) -> str:
 
 
 def _score_lines(metrics: Mapping[str, Any]) -> list[str]:
-    lines = ["  ".join(f"{name} {metrics[name]:.4f}" for name in _SUMMARY), ""]
+    lines = ["  ".join(f"{name} {metrics[name]:.4f}" for name in _SUMMARY)]
+    absent = [name for name in metrics["per_class"] if not metrics["ground_truths"].get(name)]
+    if absent:
+        lines.append(f"without ground truth, counted as AP 0: {', '.join(absent)}")
+        lines.append(f"mAP of the classes present {metrics['mAP_of_present_classes']:.4f}")
+    lines.append("")
     lines.append(f"{'class':<22}{'objects':>8}" + "".join(f"{name:>8}" for name in _COLUMNS))
     for name, scores in metrics["per_class"].items():
         count = metrics["ground_truths"].get(name, 0)

@@ -112,6 +112,7 @@ def _playback_facts(link: DetectorLink, record: PlaybackRecord) -> dict[str, Any
         "stages_ms": {
             stage: round(sorted(values)[len(values) // 2], 3)
             for stage, values in link.stage_ms.items()
+            if stage != "sensor_age"  # the bag's stamps are years old
         },
     }
 
