@@ -12,6 +12,7 @@ from simdistill_ros.core.network.convolutions import ConvNorm
 # Channels of each regression: cell offset, height, log size, (sin, cos) of yaw, velocity.
 REGRESSIONS = {"reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
 HEATMAP_BIAS = -2.19  # logit of a score of 0.1
+OUTPUT_STD = 0.003
 
 
 class CenterHead(nn.Module):
@@ -42,13 +43,16 @@ class CenterHead(nn.Module):
                     }
                 )
             )
-        self._init_heatmaps()
+        self._init_outputs()
 
-    def _init_heatmaps(self) -> None:
-        """Start with low scores everywhere, so that the many empty cells do not dominate."""
-        for name, parameter in self.named_parameters():
-            if name.endswith("heatmap.1.bias"):
-                nn.init.constant_(parameter, HEATMAP_BIAS)
+    def _init_outputs(self) -> None:
+        """Start with boxes of about a metre and low scores, so that empty cells do not dominate."""
+        for name, parameter in self.tasks.named_parameters():
+            if name.endswith(".1.weight"):
+                nn.init.normal_(parameter, std=OUTPUT_STD)
+            elif name.endswith(".1.bias"):
+                is_heatmap = name.endswith("heatmap.1.bias")
+                nn.init.constant_(parameter, HEATMAP_BIAS if is_heatmap else 0.0)
 
     def forward(self, bev_features: Tensor) -> list[dict[str, Tensor]]:
         """Predict the maps of every task.
