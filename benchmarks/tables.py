@@ -60,7 +60,10 @@ def _stage_table(stages: dict[str, dict[str, float]]) -> list[str]:
 
 def _sync_table(rows: list[dict[str, Any]]) -> list[str]:
     keys = list(rows[0])
-    lines = ["| " + " | ".join(key.replace("_", " ") for key in keys) + " |", "|---" * len(keys) + "|"]
+    lines = [
+        "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
+        "|---" * len(keys) + "|",
+    ]
     for row in rows:
         lines.append("| " + " | ".join(str(row[key]) for key in keys) + " |")
     return [*lines, ""]

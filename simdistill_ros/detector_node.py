@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from diagnostic_msgs.msg import DiagnosticArray
 
 from simdistill_ros.camera_inputs import CameraInputs, TransformInput
 from simdistill_ros.core.detector import DetectorLike
@@ -162,7 +162,9 @@ class DetectorNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after an exception in a transition."""
-        self.health.fault("model", "transition_failed", f"error in state {state.label}; see the log")
+        self.health.fault(
+            "model", "transition_failed", f"error in state {state.label}; see the log"
+        )
         return self.on_cleanup(state)
 
     def publish_diagnostics(self) -> None:

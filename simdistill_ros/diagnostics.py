@@ -121,9 +121,7 @@ def _camera_level(
     return OK, "images are used"
 
 
-def _subject_level(
-    facts: NodeFacts, subject: str, record: SubjectHealth
-) -> tuple[bytes, str]:
+def _subject_level(facts: NodeFacts, subject: str, record: SubjectHealth) -> tuple[bytes, str]:
     if record.is_faulty:
         return ERROR, f"{record.last_cause}: {record.last_message}"
     if subject != "model" and facts.state != "active":

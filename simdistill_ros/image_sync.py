@@ -7,9 +7,11 @@ ApproximateTimeSynchronizer, for those who want its behaviour; it knows no timeo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from simdistill_ros.core.sync import SyncedSet, Synchronizer
+from simdistill_ros.core.sync_counters import SyncCounters
 from simdistill_ros.health import Health
 from simdistill_ros.parameters import ParameterError, SyncParameters
 from simdistill_ros.snapshot_builder import MessageSet, Received
@@ -62,8 +64,7 @@ class NativeSync:
         except ValueError as error:
             raise ParameterError(f"sync: {error}") from error
         self._tolerance_ns = parameters.tolerance_ns
-        self._seen = {"sets": 0, "incomplete": 0, "wide": 0, "jumps": 0}
-        self._duplicates = dict.fromkeys(cameras, 0)
+        self._before = _Totals.of(self._sync.counters)
 
     def add(self, camera: str, received: Received, now_ns: int) -> list[MessageSet]:
         """Take an image; return the sets that it completes."""
@@ -101,53 +102,75 @@ class NativeSync:
         return values
 
     def _report(self, now_ns: int) -> None:
-        counters, seen = self._sync.counters, self._seen
-        if counters.incomplete_sets > seen["incomplete"]:
-            self._report_incomplete(counters.incomplete_sets - seen["incomplete"], now_ns)
-        if counters.out_of_tolerance_sets > seen["wide"]:
+        """Turn what the counters gained since the last call into faults and good news."""
+        counters, before = self._sync.counters, self._before
+        after = _Totals.of(counters)
+        if after == before:
+            return
+        self._before = after
+        if after.incomplete > before.incomplete:
+            self._report_incomplete(after, before, now_ns)
+        if after.wide > before.wide:
             spread_ns = self._sync.missing(now_ns).out_of_tolerance_ns or 0
             self._health.fault(
                 "sync",
                 "out_of_tolerance",
                 f"a complete set spread {spread_ns / 1e6:.1f} ms; sync.tolerance_s allows "
                 f"{self._tolerance_ns / 1e6:.1f} ms",
-                counters.out_of_tolerance_sets - seen["wide"],
+                after.wide - before.wide,
             )
-        if counters.time_jumps > seen["jumps"]:
+        if after.jumps > before.jumps:
             self._health.fault(
                 "sync", "time_jump", "stamps jumped back (a bag that loops?); matching starts anew"
             )
-        for name, camera in counters.cameras.items():
-            if camera.duplicate > self._duplicates[name]:
+        for name, number in after.duplicates.items():
+            if number > before.duplicates[name]:
                 self._health.fault(
                     name,
                     "duplicate_stamp",
                     "two images of one cycle; is there a second publisher on the topic?",
-                    camera.duplicate - self._duplicates[name],
+                    number - before.duplicates[name],
                 )
-                self._duplicates[name] = camera.duplicate
-        if counters.sets > seen["sets"]:
+        if after.sets > before.sets:
             self._health.good("sync")
-        self._seen = {
-            "sets": counters.sets,
-            "incomplete": counters.incomplete_sets,
-            "wide": counters.out_of_tolerance_sets,
-            "jumps": counters.time_jumps,
-        }
 
-    def _report_incomplete(self, number: int, now_ns: int) -> None:
-        missing = self._sync.missing(now_ns)
-        for camera in missing.waiting_on:
-            silent_ns = missing.silent_ns[camera]
-            ago = "never sent one" if silent_ns is None else f"sent its last {silent_ns / 1e6:.0f} ms ago"
+    def _report_incomplete(self, after: _Totals, before: _Totals, now_ns: int) -> None:
+        number = after.incomplete - before.incomplete
+        lost = {name: after.lost[name] - before.lost[name] for name in after.lost}
+        # Of every set that was given up, the cameras that were there lost an image.
+        absent = {name: number - count for name, count in lost.items() if count < number}
+        silent_ns = self._sync.missing(now_ns).silent_ns
+        for camera, times in absent.items():
+            last_ns = silent_ns[camera]
+            ago = "it never sent one" if last_ns is None else f"last one {last_ns / 1e6:.0f} ms ago"
             self._health.fault(
-                camera, "missing_in_set", f"a set was given up without its image; it {ago}", number
+                camera, "missing_in_set", f"a set was given up without its image; {ago}", times
             )
-        self._health.fault(
-            "sync",
-            "incomplete_set",
-            f"a set was given up without {', '.join(missing.waiting_on) or 'one of the cameras'}",
-            number,
+        names = ", ".join(absent) or "one of the cameras"
+        self._health.fault("sync", "incomplete_set", f"a set was given up without {names}", number)
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """The counters that faults are made from, at one moment."""
+
+    sets: int
+    incomplete: int
+    wide: int
+    jumps: int
+    duplicates: dict[str, int]
+    lost: dict[str, int]
+
+    @classmethod
+    def of(cls, counters: SyncCounters) -> _Totals:
+        cameras = counters.cameras.items()
+        return cls(
+            sets=counters.sets,
+            incomplete=counters.incomplete_sets,
+            wide=counters.out_of_tolerance_sets,
+            jumps=counters.time_jumps,
+            duplicates={name: camera.duplicate for name, camera in cameras},
+            lost={name: c.unmatched + c.timeout + c.overflow for name, c in cameras},
         )
 
 
@@ -168,7 +191,9 @@ class MessageFiltersSync:
                 "ros-$ROS_DISTRO-message-filters or set sync.policy to native"
             ) from error
         if parameters.anchor:
-            raise ParameterError("sync.anchor: message_filters has no anchor; use sync.policy native")
+            raise ParameterError(
+                "sync.anchor: message_filters has no anchor; use sync.policy native"
+            )
         self._cameras = cameras
         self._filters = {camera: message_filters.SimpleFilter() for camera in cameras}
         self._complete: list[tuple[Any, ...]] = []

@@ -38,7 +38,7 @@ class Outputs:
     """The publishers of a node, and the markers that are on display."""
 
     def __init__(self, node: Any) -> None:
-        """Create the lifecycle publishers `~/detections`, `~/velocities`, `~/markers`, `~/latency`."""
+        """Create lifecycle publishers of detections, velocities, markers and latency."""
         self._publishers = {
             name: node.create_lifecycle_publisher(
                 kind,
@@ -104,9 +104,7 @@ def markers_of(
         marker.header, marker.lifetime = header, lifetime
     now_shown = {(marker.ns, marker.id) for marker in array.markers}
     for namespace, number in sorted(shown - now_shown):
-        array.markers.append(
-            Marker(header=header, ns=namespace, id=number, action=Marker.DELETE)
-        )
+        array.markers.append(Marker(header=header, ns=namespace, id=number, action=Marker.DELETE))
     return array, now_shown
 
 

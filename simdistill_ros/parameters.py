@@ -224,7 +224,9 @@ def camera_topics(node: Any, names: tuple[str, ...], *, compressed: bool) -> lis
     topics = []
     for name in names:
         image = _topic(node, f"cameras.{name}.image_topic", f"{name}/{suffix}", "Image topic")
-        info = _topic(node, f"cameras.{name}.camera_info_topic", f"{name}/camera_info", "Info topic")
+        info = _topic(
+            node, f"cameras.{name}.camera_info_topic", f"{name}/camera_info", "Info topic"
+        )
         topics.append(CameraTopics(name, image, info))
     _refuse_shared_topics([(t.name, t.image_topic) for t in topics], "image_topic")
     _refuse_shared_topics([(t.name, t.camera_info_topic) for t in topics], "camera_info_topic")

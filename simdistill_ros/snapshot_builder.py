@@ -135,8 +135,9 @@ class SnapshotBuilder:
         options = self._parameters.input
         try:
             image = image_from_msg(received.message)
+            image_hw = (image.shape[0], image.shape[1])
             calibration = calibration_from_msg(
-                info, image.shape[:2], rectified=options.rectified, ignore_r=options.ignore_r
+                info, image_hw, rectified=options.rectified, ignore_r=options.ignore_r
             )
         except (ImageError, CalibrationError) as error:
             raise InputFault(camera, error.cause, str(error)) from error

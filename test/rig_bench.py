@@ -277,7 +277,9 @@ class RigBench:
     def said(self) -> str:
         """Return a summary for assertion messages."""
         assert self.node is not None
-        return str({k: (v.last_cause, dict(v.counts)) for k, v in self.node.health.snapshot().items()})
+        return str(
+            {k: (v.last_cause, dict(v.counts)) for k, v in self.node.health.snapshot().items()}
+        )
 
     def close(self) -> None:
         if self.node is not None:

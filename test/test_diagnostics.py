@@ -23,7 +23,9 @@ CAMERA = CameraFacts("cam_front", "cam_front/image", "cam_front/camera_info", 1,
 USED = SubjectHealth(received=9, good=9, last_received_ns=100 * S, last_good_ns=100 * S)
 
 
-def facts(record: SubjectHealth = USED, camera: CameraFacts = CAMERA, **changes: object) -> NodeFacts:
+def facts(
+    record: SubjectHealth = USED, camera: CameraFacts = CAMERA, **changes: object
+) -> NodeFacts:
     values: dict[str, object] = {
         "name": "detector",
         "hardware_id": "cam_front",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshot → detections: preprocess, run the backend, decode. The one call a user needs.
 
-    detector = Detector(card, TorchBackend(card))
-    detections = detector.detect(snapshot)
+detector = Detector(card, TorchBackend(card))
+detections = detector.detect(snapshot)
 """
 
 from __future__ import annotations

@@ -114,7 +114,8 @@ class Preprocessor:
         """Return one camera's input, (H, W, 3) uint8 RGB."""
         if not view.calibration.is_distorted:
             return resize_and_crop(view.image, self.rule)
-        resized = resize(view.image, self.rule.resized_hw(view.image.shape[:2]), self.rule)
+        image_hw = (view.calibration.height_px, view.calibration.width_px)
+        resized = resize(view.image, self.rule.resized_hw(image_hw), self.rule)
         map_x, map_y = self._undistortion(view.calibration)
         return np.asarray(cv2.remap(resized, map_x, map_y, cv2.INTER_LINEAR))
 
@@ -193,9 +194,7 @@ def crop(image: ImageArray, left: int, top: int, crop_hw: tuple[int, int]) -> Im
     return canvas
 
 
-def undistortion_maps(
-    rule: InputRule, calibration: CameraCalibration
-) -> tuple[MapArray, MapArray]:
+def undistortion_maps(rule: InputRule, calibration: CameraCalibration) -> tuple[MapArray, MapArray]:
     """Return where each input pixel lies in the scaled, still distorted image.
 
     The image is scaled first (with antialiasing) and undistorted at the small size: one bilinear

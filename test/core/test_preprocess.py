@@ -44,7 +44,9 @@ def test_the_input_of_a_nuscenes_image_equals_pillow_pixel_for_pixel() -> None:
     assert np.abs(result.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("image_hw", [(900, 1600), (450, 800), (1080, 1920), (720, 1280), (898, 1601)])
+@pytest.mark.parametrize(
+    "image_hw", [(900, 1600), (450, 800), (1080, 1920), (720, 1280), (898, 1601)]
+)
 def test_rows_above_the_crop_can_be_left_out_without_a_trace(image_hw: tuple[int, int]) -> None:
     image = noise(*image_hw)
 

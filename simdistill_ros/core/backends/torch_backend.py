@@ -29,8 +29,9 @@ class TorchBackend:
             ModelCardError: If the weights do not fit the card.
         """
         self._device = _device(device)
-        student = load_student(card).eval()
-        self._student = student.to(self._device, memory_format=torch.channels_last)
+        self._student = load_student(card).eval().to(self._device)
+        # The module's `to` knows the keyword, its type stub does not.
+        self._student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = _per_channel(card.image.mean, self._device)
         self._std = _per_channel(card.image.std, self._device)
         self._tables: tuple[PoolingTables, object] | None = None
