@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """When in a cycle each camera fires, learned from nothing but stamps.
 
-Cameras of one rig fire one after the other: spread over 43 ms in nuScenes, with the next cycle 50 ms
-after the last. There the six images that are closest in time are often *not* of one cycle, so
+Cameras of one rig fire one after the other: spread over 43 ms in nuScenes, with the next cycle 50
+ms after the last. There the six images that are closest in time are often *not* of one cycle, so
 closeness alone mixes cycles. What tells a cycle's members apart is that their differences repeat:
 the difference between two cameras of one cycle is the same in every cycle, while any other pairing
 is right only as often as the gap between cycles happens to repeat. Of the differences that repeat
 always (a strictly periodic rig has several), those with the smallest spread are taken.
 
-Once each camera's offset is known, subtracting it makes the stamps of a cycle coincide, and matching
-is a comparison with a gate. `sync.py` does that; nothing here holds a message.
+Once each camera's offset is known, subtracting it makes the stamps of a cycle coincide, and
+matching is a comparison with a gate. `sync.py` does that; nothing here holds a message.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median_low
 
 HISTORY = 24  # stamps kept per camera: two seconds at 12 Hz
 STRONG = 0.8  # a difference repeats about as often as the best one
+CLOSE = 0.6  # a difference that bad luck alone may have made rarer than the best one
 WEAK = 0.4  # a difference that so short a history cannot rule out yet
 LOCKED = 0.4  # share of cycles in which the best difference must be seen
+PLAIN_REPEATS = 2  # enough where nothing else is within the tolerance
 SURE_REPEATS = 4  # enough to decide between rivals
-UNLOCKED_AFTER = 8  # stamps per camera without any difference that repeats
+UNLOCKED_AFTER = 8  # enough to decide a close call, or that no difference repeats
+STAMPS_PER_STEP = 40  # bounds the time of one call
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class FiringPhases:
         )
 
     def followed(self, stamps_ns: Mapping[str, int], tolerance_ns: int) -> FiringPhases:
-        """Return phases moved a little towards those of one matched set, so that drift is tracked."""
+        """Return phases moved a little towards those of one matched set: drift is tracked."""
         if not self.locked:
             return self
         starts = {name: stamps_ns[name] - offset for name, offset in self.offsets_ns.items()}
@@ -88,6 +92,9 @@ class _Difference:
     jitter_ns: int
 
 
+_Cover = dict[str, _Difference]  # one for each camera
+
+
 def phases_of_one_set(stamps_ns: Mapping[str, int], tolerance_ns: int) -> FiringPhases:
     """Return provisional phases, taken from a single set that is known to be one cycle."""
     start = min(stamps_ns.values())
@@ -103,6 +110,12 @@ class PhaseEstimator:
         self._recent: dict[str, deque[int]] = {name: deque(maxlen=HISTORY) for name in names}
         self._tolerance_ns = tolerance_ns
         self._reference = reference
+        self._comparison: _Comparison | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a comparison has begun and goes on at the next `estimate`."""
+        return self._comparison is not None
 
     def observe(self, camera: str, stamp_ns: int) -> None:
         """Note a stamp."""
@@ -114,6 +127,7 @@ class PhaseEstimator:
 
     def forget(self) -> None:
         """Drop all stamps: time has jumped."""
+        self._comparison = None
         for recent in self._recent.values():
             recent.clear()
 
@@ -134,92 +148,141 @@ class PhaseEstimator:
     def estimate(self, current: FiringPhases | None = None) -> FiringPhases | None:
         """Return the phases that explain the latest stamps, or None while they leave a doubt.
 
+        A long history is compared in steps, one a call, so that no call takes long: while `is_busy`
+        the answer is None, and the next call goes on.
+
         Args:
-            current: Phases in use. They are refined and kept unless they stopped repeating or others
-                are clearly tighter, so that equally good groupings do not alternate.
+            current: Phases in use. They are refined and kept unless they stopped repeating or
+                others are clearly tighter, so that equally good groupings do not alternate.
         """
-        stamps = {name: sorted(recent) for name, recent in self._recent.items()}
-        if any(len(times) < 2 for times in stamps.values()):
+        if self._comparison is None:
+            stamps = {name: sorted(recent) for name, recent in self._recent.items()}
+            if any(len(times) < 2 for times in stamps.values()):
+                return None
+            self._comparison = _Comparison(stamps, self._tolerance_ns, self._reference)
+        if not self._comparison.go_on():
             return None
-        min_gap_ns = median_low(
-            [min(b - a for a, b in zip(t, t[1:], strict=False)) for t in stamps.values()]
-        )
-        reference = self._reference or max(stamps, key=lambda name: len(stamps[name]))
-        found = [_Difference(reference, 0, len(stamps[reference]), 1.0, 0)]
-        for name, times in stamps.items():
-            if name != reference:
-                found += self._differences(name, stamps[reference], times, min_gap_ns)
-        chosen = self._choose(found, current, min_gap_ns)
+        comparison, self._comparison = self._comparison, None
+        chosen = _choose(comparison, current)
         if chosen:
             jitter_ns = max(difference.jitter_ns for difference in chosen.values())
-            offsets = {name: chosen[name].lag_ns for name in stamps}
+            offsets = {name: chosen[name].lag_ns for name in self._recent}
             if current is not None:
                 offsets = _in_step_with(current.offsets_ns, offsets)
-            gate_ns = _gate(self._tolerance_ns, jitter_ns, min_gap_ns)
-            return FiringPhases(offsets, jitter_ns, min_gap_ns, gate_ns)
-        if not found or min(len(times) for times in stamps.values()) < UNLOCKED_AFTER:
+            gate_ns = _gate(self._tolerance_ns, jitter_ns, comparison.min_gap_ns)
+            return FiringPhases(offsets, jitter_ns, comparison.min_gap_ns, gate_ns)
+        if not self.is_well_fed or comparison.is_rhythmic:
             return None
-        if {difference.camera for difference in found if difference.share >= LOCKED} == set(stamps):
-            return None
-        zero = dict.fromkeys(stamps, 0)
-        return FiringPhases(zero, 0, min_gap_ns, self._tolerance_ns, locked=False)
+        zero = dict.fromkeys(self._recent, 0)
+        return FiringPhases(zero, 0, comparison.min_gap_ns, self._tolerance_ns, locked=False)
 
-    def _differences(
-        self, camera: str, reference: list[int], times: list[int], min_gap_ns: int
-    ) -> list[_Difference]:
-        """Return the differences between two cameras that were seen twice or more."""
-        window_ns = 2 * self._tolerance_ns
-        differences = sorted(
+
+class _Comparison:
+    """All differences between a reference camera and the others, found a few cameras at a time."""
+
+    def __init__(
+        self, stamps_ns: Mapping[str, list[int]], tolerance_ns: int, reference: str | None
+    ) -> None:
+        self._stamps_ns = stamps_ns
+        self.tolerance_ns = tolerance_ns
+        self.reference = reference or max(stamps_ns, key=lambda name: len(stamps_ns[name]))
+        self.min_gap_ns = median_low(
+            [min(later - stamp for stamp, later in pairwise(t)) for t in stamps_ns.values()]
+        )
+        repeats = len(stamps_ns[self.reference])
+        self.found = [_Difference(self.reference, 0, repeats, 1.0, 0)]
+        self._to_do = [name for name in stamps_ns if name != self.reference]
+
+    @property
+    def cameras(self) -> int:
+        return len(self._stamps_ns)
+
+    @property
+    def is_rhythmic(self) -> bool:
+        """False if every camera was compared and for one no difference stands out."""
+        best = self.best_shares()
+        return len(best) < self.cameras or min(best.values()) >= LOCKED
+
+    def best_shares(self) -> dict[str, float]:
+        best: dict[str, float] = {}
+        for difference in self.found:
+            best[difference.camera] = max(best.get(difference.camera, 0.0), difference.share)
+        return best
+
+    def go_on(self) -> bool:
+        """Compare some more cameras; return True once all are done."""
+        compared = 0
+        while self._to_do and compared < STAMPS_PER_STEP:
+            name = self._to_do.pop()
+            compared += len(self._stamps_ns[name])
+            self.found += self._differences(name)
+        return not self._to_do
+
+    def _differences(self, camera: str) -> list[_Difference]:
+        """Return the differences to a camera that nothing rules out."""
+        reference, times = self._stamps_ns[self.reference], self._stamps_ns[camera]
+        window_ns = 2 * self.tolerance_ns
+        differences = [
             stamp - start
             for start in reference
             for stamp in times[
                 bisect_left(times, start - window_ns) : bisect_right(times, start + window_ns)
             ]
-        )
-        width_ns = max(min_gap_ns // 4, 1)
+        ]
+        differences.sort()
+        width_ns = max(self.min_gap_ns // 4, 1)
         found = []
         for cluster in _clusters(differences, width_ns):
             lag_ns = cluster[len(cluster) // 2]
-            near = [d for d in cluster if abs(d - lag_ns) <= width_ns]
-            jitter_ns = sum(abs(d - lag_ns) for d in near) // len(near)
+            first = bisect_left(cluster, lag_ns - width_ns)
+            near = cluster[first : bisect_right(cluster, lag_ns + width_ns)]
+            below = bisect_left(near, lag_ns)
+            jitter_ns = (
+                sum(near[below:]) - sum(near[:below]) - lag_ns * (len(near) - 2 * below)
+            ) // len(near)
             possible = min(
                 _count(reference, times[0] - lag_ns - width_ns, times[-1] - lag_ns + width_ns),
                 _count(times, reference[0] + lag_ns - width_ns, reference[-1] + lag_ns + width_ns),
             )
-            if len(near) >= 2:
-                share = len(near) / max(possible, len(near))
-                found.append(_Difference(camera, lag_ns, len(near), share, jitter_ns))
+            share = len(near) / max(possible, len(near))
+            found.append(_Difference(camera, lag_ns, len(near), share, jitter_ns))
         best = max((difference.share for difference in found), default=0.0)
         return [difference for difference in found if difference.share >= WEAK * best]
 
-    def _choose(
-        self, found: list[_Difference], current: FiringPhases | None, min_gap_ns: int
-    ) -> dict[str, _Difference] | None:
-        """Return one difference per camera, or None where there is no sure choice."""
-        best_share: dict[str, float] = {}
-        for difference in found:
-            best_share[difference.camera] = max(
-                best_share.get(difference.camera, LOCKED), difference.share
-            )
-        strong = [d for d in found if d.share >= STRONG * best_share[d.camera]]
-        covers = _tightest_covers(strong, len(self._recent))
-        if not covers:
-            return None
-        best = min(covers, key=_spread)
-        if current is not None and current.locked:
-            kept = _nearest_to(
-                current, found[0].camera, strong, max(min_gap_ns // 4, current.gate_ns)
-            )
-            if kept and (_spread(kept) <= self._tolerance_ns or _spread(best) > self._tolerance_ns):
-                return kept if 0.85 * _spread(kept) <= _spread(best) else best
-        rivals = [
-            cover
-            for cover in _tightest_covers(found, len(self._recent))
-            if _spread(cover) <= self._tolerance_ns and cover != best
-        ]
-        if rivals and min(difference.repeats for difference in best.values()) < SURE_REPEATS:
-            return None
-        return best
+
+def _choose(comparison: _Comparison, current: FiringPhases | None) -> _Cover | None:
+    """Return one difference per camera, or None where there is no sure choice."""
+    found, cameras = comparison.found, comparison.cameras
+    best_share = {name: max(share, LOCKED) for name, share in comparison.best_shares().items()}
+    strong = [d for d in found if d.share >= STRONG * best_share[d.camera]]
+    best = min(_tightest_covers(strong, cameras), key=_spread, default=None)
+    if best is None:
+        return None
+    repeats = min(difference.repeats for difference in best.values())
+    if current is not None and current.locked:
+        within_ns = max(comparison.min_gap_ns // 4, current.gate_ns)
+        still = [d for d in found if d.share >= CLOSE * best_share[d.camera]]
+        kept = _nearest_to(current, comparison.reference, still, within_ns)
+        if kept is None:
+            return best if repeats >= SURE_REPEATS else None
+        is_tighter = _spread(best) < 0.85 * _spread(kept)
+        return best if is_tighter and repeats >= UNLOCKED_AFTER else kept
+    rivals = [
+        cover
+        for cover in _tightest_covers(found, cameras)
+        if _spread(cover) <= comparison.tolerance_ns and cover != best
+    ]
+    if not rivals and _spread(best) <= comparison.tolerance_ns:
+        enough = PLAIN_REPEATS
+    elif any(
+        _spread(rival) < 1.25 * _spread(best)
+        and all(d.share >= CLOSE * best_share[name] for name, d in rival.items())
+        for rival in rivals
+    ):
+        enough = UNLOCKED_AFTER
+    else:
+        enough = SURE_REPEATS
+    return best if repeats >= enough else None
 
 
 def _gate(tolerance_ns: int, jitter_ns: int, min_gap_ns: int | None) -> int:
@@ -243,12 +306,12 @@ def _clusters(ordered: list[int], link_ns: int) -> list[list[int]]:
     return clusters
 
 
-def _spread(cover: Mapping[str, _Difference]) -> int:
+def _spread(cover: _Cover) -> int:
     lags = [difference.lag_ns for difference in cover.values()]
     return max(lags) - min(lags)
 
 
-def _tightest_covers(found: list[_Difference], cameras: int) -> list[dict[str, _Difference]]:
+def _tightest_covers(found: list[_Difference], cameras: int) -> list[_Cover]:
     """Return every choice of one difference per camera that ends at one and is tightest so."""
     covers = []
     latest: dict[str, _Difference] = {}
@@ -261,7 +324,7 @@ def _tightest_covers(found: list[_Difference], cameras: int) -> list[dict[str, _
 
 def _nearest_to(
     current: FiringPhases, reference: str, found: list[_Difference], within_ns: int
-) -> dict[str, _Difference] | None:
+) -> _Cover | None:
     """Return the differences that continue the current phases, or None if one has vanished."""
     base = current.offsets_ns[reference]
     kept = {}

@@ -254,6 +254,7 @@ class Synchronizer(Generic[T]):
     def _jump_back(self, stamp_ns: int) -> None:
         """Forget all that is not near the stamp to which time went back."""
         self.counters.time_jumps += 1
+        self._losses = 0
         self._drop_queued(lambda item: abs(item.stamp_ns - stamp_ns) > self._jump_ns)
         self._estimator.forget()
         self._given_up.clear()
@@ -338,7 +339,7 @@ class Synchronizer(Generic[T]):
         return max(newest - stamps_ns[self._anchor], stamps_ns[self._anchor] - oldest)
 
     def _give_up(self, cycle: _Cycle[T], reason: str) -> None:
-        """Drop an open cycle that yields no set. (Partial sets would be made here.)"""
+        """Drop an open cycle that yields no set: the place where partial sets would be made."""
         self._open.remove(cycle)
         self._count(cycle, reason)
         absent = self._absent(cycle)
@@ -355,22 +356,21 @@ class Synchronizer(Generic[T]):
     def _learn(self) -> list[SyncedSet[T]]:
         """Try to read the firing order; on success match what had waited."""
         self._adds_since_check += 1
-        if self._estimator.is_well_fed and self._adds_since_check < len(self.names):
+        is_rare = self._estimator.is_well_fed and not self._estimator.is_busy
+        if is_rare and self._adds_since_check < len(self.names):
             return []
         self._adds_since_check = 0
         phases = self._estimator.estimate()
         return [] if phases is None else self._adopt(phases)
 
     def _poll_learning(self, now_ns: int) -> list[SyncedSet[T]]:
-        """After a pause take the newest items for a cycle; they did not wait for nothing."""
+        """After a pause the newest items are a cycle; until then they wait, but not for ever."""
         newest = {name: queue[-1].stamp_ns for name, queue in self._waiting.items() if queue}
         last_ns = now_ns if self._last_arrival_ns is None else self._last_arrival_ns
-        if len(newest) == len(self.names) and now_ns - last_ns >= self._pause_ns:
-            phases = self._estimator.estimate()
-            if phases is None and self._reach_ns(newest) <= self._tolerance_ns:
-                phases = phases_of_one_set(newest, self._tolerance_ns)
-            if phases is not None:
-                return self._adopt(phases)
+        is_pause = now_ns - last_ns >= self._pause_ns
+        is_whole = len(newest) == len(self.names)
+        if is_pause and is_whole and self._reach_ns(newest) <= self._tolerance_ns:
+            return self._adopt(phases_of_one_set(newest, self._tolerance_ns))
         for name, queue in self._waiting.items():
             while queue and now_ns - queue[0].arrival_ns >= self._learning_timeout_ns:
                 queue.popleft()
@@ -381,11 +381,13 @@ class Synchronizer(Generic[T]):
         """Read the firing order anew, now and then or where losses make it doubtful."""
         self._adds_since_check += 1
         is_due = self._sets_until_check <= 0 or self._losses >= CHECK_AFTER_LOSSES
-        if not is_due or self._adds_since_check < len(self.names) or self.phases is None:
+        is_early = self._adds_since_check < len(self.names) and not self._estimator.is_busy
+        if not is_due or is_early or self.phases is None or not self._estimator.all_alive:
             return []
         self._adds_since_check = 0
-        self._sets_until_check = CHECK_EVERY_SETS
-        phases = self._estimator.estimate(self.phases) if self._estimator.all_alive else None
+        phases = self._estimator.estimate(self.phases)
+        if not self._estimator.is_busy:
+            self._sets_until_check = CHECK_EVERY_SETS
         if phases is None:
             return []
         if self.phases.locked and not phases.locked and self._losses < DISTRUST_AFTER_LOSSES:

@@ -75,8 +75,8 @@ class MissingReport:
     """Why no set was handed out since the last one.
 
     Attributes:
-        waiting_on: Cameras that the oldest pending cycle lacks; with nothing pending, those that the
-            last cycle given up had lacked. Empty after a matched set.
+        waiting_on: Cameras that the oldest pending cycle lacks; with nothing pending, those that
+            the last cycle given up had lacked. Empty after a matched set.
         pending_ns: Age of the oldest pending item, zero if nothing is pending.
         silent_ns: Per camera, time since its last item; None if it never sent one.
         out_of_tolerance_ns: Spread of the last cycle that was complete but too wide, or None.
