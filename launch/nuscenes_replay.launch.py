@@ -27,6 +27,7 @@ ARGUMENTS = (
     ("version", "v1.0-mini", "table folder of the dataroot", None),
     ("split", "", "only scenes of this split; empty: all", None),
     ("scenes", "", "only these scenes, separated by spaces; empty: all", None),
+    ("limit", "", "only the first keyframes of each scene; empty: all", None),
     ("bag", "", "bag, or folder of bags, to play; empty: made from the dataroot", None),
     ("out", "out/replay", "folder for the results", None),
     ("model", "", "folder or name of the model; empty: tiny", None),
@@ -38,7 +39,7 @@ ARGUMENTS = (
     ("oracle", "false", "ground truth in place of the network", ["true", "false"]),
     ("rviz", "false", "also start RViz, and keep it open at the end", ["true", "false"]),
 )
-TO_REPLAY = ("dataroot", "version", "split", "bag", "out", "model", "mode", "input")
+TO_REPLAY = ("dataroot", "version", "split", "limit", "bag", "out", "model", "mode", "input")
 
 
 def make_detector(argument: dict[str, str]) -> Node:
