@@ -223,24 +223,29 @@ class RigBench:
 
     def calibrate(self) -> None:
         """Publish transforms and calibrations, and wait until the node has them."""
-        self.publish_transforms()
-        self.publish_infos()
         node = self.node
         assert node is not None
-        assert self.spin_until(lambda: all(node._calibrations.get(c) for c in CAMERAS))
+        self.publish_transforms()
+        deadline = time.monotonic() + LONG_S
+        while not all(node._calibrations.get(camera) for camera in CAMERAS):
+            assert time.monotonic() < deadline, "the node has no calibration"
+            self.publish_infos()
+            self.spin_until(lambda: False, 0.1)
 
     def detect_one(self) -> Detection3DArray:
         """Publish cycles until one is answered; return the answer."""
-        count = len(self.detections)
-        stamps = set()
+        count, stamps = len(self.detections), set()
+
+        def answers() -> list[Detection3DArray]:
+            new = self.detections[count:]
+            return [m for m in new if stamp_ns_from_msg(m.header.stamp) in stamps]
+
         deadline = time.monotonic() + LONG_S
-        while len(self.detections) == count and time.monotonic() < deadline:
+        while not answers() and time.monotonic() < deadline:
             stamps.add(self.publish_cycle())
-            self.spin_until(lambda: len(self.detections) > count, 0.3)
-        assert len(self.detections) > count, f"no detection within {LONG_S} s; {self.said()}"
-        answer = self.detections[-1]
-        assert stamp_ns_from_msg(answer.header.stamp) in stamps
-        return answer
+            self.spin_until(answers, 0.3)
+        assert answers(), f"no detection within {LONG_S} s; {self.said()}"
+        return answers()[-1]
 
     # -- what was said -----------------------------------------------------------------------------
 
