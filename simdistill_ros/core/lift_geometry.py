@@ -130,28 +130,52 @@ def pooling_tables(
     Raises:
         ValueError: If the matrices have other shapes, are not finite or are not a pinhole.
     """
-    bev_from_cam, input_from_cam = _checked_calibration(bev_from_cam, input_from_cam)
-    rays = _pixel_rays(feature_hw, input_hw, corner_aligned_frustum)
-    pixels, depths_m = rays.shape[1], depth.values_m()
-    cells, depth_index, pixel_index = [], [], []
-    for camera, (pose, intrinsics) in enumerate(zip(bev_from_cam, input_from_cam, strict=True)):
-        directions_bev = pose[:3, :3] @ np.linalg.inv(intrinsics) @ rays  # (3, P)
-        points_bev = directions_bev[:, None] * depths_m[:, None]  # (3, D, P)
-        points_bev = points_bev.reshape(3, -1) + pose[:3, 3:]
-        cell, kept = _cells_of(grid, points_bev, truncated_cells)
+    points_bev = frustum_points(
+        depth,
+        feature_hw=feature_hw,
+        input_hw=input_hw,
+        bev_from_cam=bev_from_cam,
+        input_from_cam=input_from_cam,
+        corner_aligned_frustum=corner_aligned_frustum,
+    )
+    pixels, points_per_camera = math.prod(feature_hw), depth.count * math.prod(feature_hw)
+    cells, depth_index = [], []
+    for camera, points in enumerate(points_bev):
+        cell, kept = _cells_of(grid, points.reshape(3, -1), truncated_cells)
         cells.append(cell)
-        depth_index.append(camera * depths_m.size * pixels + kept)
-        pixel_index.append(camera * pixels + kept % pixels)
+        depth_index.append(camera * points_per_camera + kept)
     cell_of_entry = np.concatenate(cells)
     order = np.argsort(cell_of_entry, kind="stable")
     counts = np.bincount(cell_of_entry, minlength=math.prod(grid.shape_xy))
+    depth_of_entry = np.concatenate(depth_index)[order]
+    pixel_of_entry = depth_of_entry // points_per_camera * pixels + depth_of_entry % pixels
     return PoolingTables(
-        pixel_index=np.concatenate(pixel_index)[order].astype(np.int32),
-        depth_index=np.concatenate(depth_index)[order].astype(np.int32),
+        pixel_index=pixel_of_entry.astype(np.int32),
+        depth_index=depth_of_entry.astype(np.int32),
         cell_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
-        pixel_count=len(bev_from_cam) * pixels,
-        depth_count=len(bev_from_cam) * depths_m.size * pixels,
+        pixel_count=len(points_bev) * pixels,
+        depth_count=len(points_bev) * points_per_camera,
     )
+
+
+def frustum_points(
+    depth: DepthBins,
+    *,
+    feature_hw: tuple[int, int],
+    input_hw: tuple[int, int],
+    bev_from_cam: FloatArray,
+    input_from_cam: FloatArray,
+    corner_aligned_frustum: bool = False,
+) -> FloatArray:
+    """Return where every feature pixel lies at every depth, (N, 3, D, Hf * Wf), bev frame, metres.
+
+    Arguments and errors are those of `pooling_tables`.
+    """
+    bev_from_cam, input_from_cam = _checked_calibration(bev_from_cam, input_from_cam)
+    rays = _pixel_rays(feature_hw, input_hw, corner_aligned_frustum)
+    directions_bev = bev_from_cam[:, :3, :3] @ np.linalg.inv(input_from_cam) @ rays  # (N, 3, P)
+    points_bev = directions_bev[:, :, None] * depth.values_m()[:, None]
+    return np.asarray(points_bev + bev_from_cam[:, :3, 3, None, None])
 
 
 def calibration_hash(bev_from_cam: FloatArray, input_from_cam: FloatArray) -> str:

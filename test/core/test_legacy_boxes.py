@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from simdistill_ros.core.boxes import NUSCENES_CLASSES, box_corners
+from simdistill_ros.core.boxes import box_corners
 from simdistill_ros.core.frames import quaternion_from_rotation, rotation_about_z
 from simdistill_ros.core.legacy_boxes import (
     detections_from_legacy_boxes,
@@ -48,7 +48,7 @@ def test_reference_boxes_are_converted_as_published(reference):
             reference.array(f"input.{sample}.boxes"),
             reference.array(f"input.{sample}.scores"),
             reference.array(f"input.{sample}.labels"),
-            NUSCENES_CLASSES,
+            tuple(reference.config["class_names"]),
         )
         output = f"output.{sample}"
         expected = reference.array(f"{output}.lidar.center")

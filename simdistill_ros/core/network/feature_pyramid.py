@@ -19,9 +19,15 @@ from simdistill_ros.core.network.convolutions import ConvNorm
 class ConcatNeck(nn.Module):
     """From coarse to fine: enlarge, concatenate, 1x1, 3x3."""
 
-    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
-        """Build the neck for maps of `in_channels`, finest first."""
+    def __init__(
+        self, in_channels: Sequence[int], channels: int, *, align_corners: bool = False
+    ) -> None:
+        """Build the neck for maps of `in_channels`, finest first.
+
+        With `align_corners` maps are enlarged so that their corner pixels' centres coincide.
+        """
         super().__init__()
+        self.align_corners = align_corners
         self.laterals, self.outputs = nn.ModuleList(), nn.ModuleList()
         for level, level_channels in enumerate(in_channels[:-1]):
             is_last = level == len(in_channels) - 2
@@ -38,7 +44,9 @@ class ConcatNeck(nn.Module):
         coarse, fused = levels[-1], list[Tensor]()
         for level in reversed(range(len(self.laterals))):
             size = levels[level].shape[-2:]
-            enlarged = interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+            enlarged = interpolate(
+                coarse, size=size, mode="bilinear", align_corners=self.align_corners
+            )
             coarse = self.laterals[level](torch.cat([levels[level], enlarged], dim=1))
             coarse = self.outputs[level](coarse)
             fused.insert(0, coarse)

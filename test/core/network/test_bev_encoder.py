@@ -44,3 +44,16 @@ def test_reference_fusers_give_the_published_maps(reference):
         with torch.no_grad():
             fused = fuser(*(reference[name] for name in inputs))
         torch.testing.assert_close(fused, reference[f"output.{role}"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.reference("05_fusers")
+def test_reference_mean_of_single_fusers_is_the_published_add_fuser(reference):
+    adapted = []
+    for index, name in enumerate(("input.camera", "input.lidar")):
+        weights = reference.weights(f"add_fuser.transforms.{index}.")
+        fuser = ConvFuser([reference[name].shape[1]], reference.config["out_channels"]).eval()
+        fuser.load_state_dict(rename_keys(weights, FUSER))
+        with torch.no_grad():
+            adapted.append(fuser(reference[name]))
+    mean = torch.stack(adapted).mean(0)
+    torch.testing.assert_close(mean, reference["output.add_fuser"], atol=1e-5, rtol=1e-5)

@@ -9,7 +9,11 @@ from simdistill_ros.core.network.reference_keys import IMAGE_NECK, rename_keys
 @pytest.mark.reference("02_generalized_lssfpn")
 def test_reference_image_neck_gives_the_published_levels(reference):
     config = reference.config
-    neck = ConcatNeck(config["in_channels"], config["out_channels"]).eval()
+    neck = ConcatNeck(
+        config["in_channels"],
+        config["out_channels"],
+        align_corners=config["upsample_cfg"]["align_corners"],
+    ).eval()
     neck.load_state_dict(rename_keys(reference.weights(), IMAGE_NECK))
     levels = [reference[f"input.level{i}"] for i in range(len(config["in_channels"]))]
     with torch.no_grad():

@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from simdistill_ros.core.lift_geometry import BevGrid, DepthBins, PoolingTables, pooling_tables
+from simdistill_ros.core.lift_geometry import (
+    BevGrid,
+    DepthBins,
+    PoolingTables,
+    frustum_points,
+    pooling_tables,
+)
 from simdistill_ros.core.network.reference_keys import BEV_DOWNSAMPLE, LIFT_HEAD, rename_keys
 from simdistill_ros.core.network.view_transform import (
     BevDownsample,
@@ -150,7 +158,7 @@ def split_view_transform(weights) -> dict[str, dict[str, torch.Tensor]]:
     return parts
 
 
-def published_tables(reference, sample: int, grid: BevGrid, bins: DepthBins) -> PoolingTables:
+def published_geometry(reference, sample: int) -> dict[str, Any]:
     config = reference.config
     augmentation = reference.array("input.img_aug_matrix")[sample]
     input_from_image = np.tile(np.eye(3), (len(augmentation), 1, 1))
@@ -159,16 +167,28 @@ def published_tables(reference, sample: int, grid: BevGrid, bins: DepthBins) -> 
     image_from_cam = reference.array("input.camera_intrinsics")[sample][:, :3, :3]
     bev_from_lidar = reference.array("input.lidar_aug_matrix")[sample]
     lidar_from_cam = reference.array("input.camera2lidar")[sample]
-    return pooling_tables(
-        grid,
-        bins,
-        feature_hw=tuple(config["feature_size"]),
-        input_hw=tuple(config["image_size"]),
-        bev_from_cam=bev_from_lidar @ lidar_from_cam,
-        input_from_cam=input_from_image @ image_from_cam,
-        corner_aligned_frustum=True,
-        truncated_cells=True,
-    )
+    return {
+        "feature_hw": tuple(config["feature_size"]),
+        "input_hw": tuple(config["image_size"]),
+        "bev_from_cam": bev_from_lidar @ lidar_from_cam,
+        "input_from_cam": input_from_image @ image_from_cam,
+        "corner_aligned_frustum": True,
+    }
+
+
+def published_tables(reference, sample: int, grid: BevGrid, bins: DepthBins) -> PoolingTables:
+    geometry = published_geometry(reference, sample)
+    return pooling_tables(grid, bins, **geometry, truncated_cells=True)
+
+
+@pytest.mark.reference("03_lss_transform")
+def test_reference_frustum_points_lie_where_published(reference):
+    bins = DepthBins(*reference.config["dbound"])
+    for sample in range(len(reference["input.img"])):
+        points = frustum_points(bins, **published_geometry(reference, sample))
+        expected = reference.array("output.geometry")[sample]  # (N, D, Hf, Wf, 3)
+        points = points.transpose(0, 2, 3, 1).reshape(expected.shape)
+        np.testing.assert_allclose(points, expected, atol=1e-4)
 
 
 @pytest.mark.reference("03_lss_transform")
