@@ -113,8 +113,12 @@ def _add_body(builder: MeshBuilder, plan: CarPlan, rgb: Rgb) -> None:
     )
     axles = _axles(plan)
     for x in axles:
-        arch = tube((x, -body_half - 0.004, plan.wheel), (x, body_half + 0.004, plan.wheel),
-                    plan.wheel * 1.17, sides=14)  # fmt: skip
+        arch = tube(
+            (x, -body_half - 0.004, plan.wheel),
+            (x, body_half + 0.004, plan.wheel),
+            plan.wheel * 1.17,
+            sides=14,
+        )
         builder.add("wheel_arch", arch, DARK)
     add_wheel_pairs(builder, axles, plan.width / 2, plan.wheel, 0.21)
 
@@ -131,8 +135,10 @@ def _add_cabin(builder: MeshBuilder, plan: CarPlan, rgb: Rgb, *, closed_rear: bo
     low_half, top_half = plan.width / 2 - 0.09, plan.width / 2 - 0.09 - 0.30 * (roof - belt)
     glass = frustum((rear, front, low_half, belt), (top_rear, top_front, top_half, roof))
     builder.add("windows", glass, WINDOW, Material.GLASS)
-    cap = frustum((top_rear - 0.02, top_front + 0.02, top_half + 0.02, roof - 0.03),
-                  (top_rear + 0.12, top_front - 0.12, top_half - 0.08, plan.height))  # fmt: skip
+    cap = frustum(
+        (top_rear - 0.02, top_front + 0.02, top_half + 0.02, roof - 0.03),
+        (top_rear + 0.12, top_front - 0.12, top_half - 0.08, plan.height),
+    )
     builder.add("roof", cap, rgb, Material.PAINT)
     middle = front * 0.42 + rear * 0.58
     pillars = [(front, top_front), (rear, top_rear), (middle, middle - 0.04)]
@@ -144,8 +150,10 @@ def _add_cabin(builder: MeshBuilder, plan: CarPlan, rgb: Rgb, *, closed_rear: bo
             end = (top_x, side * (top_half - 0.015), roof)
             builder.add("pillars", tube(start, end, 0.05, sides=5), rgb, Material.PAINT)
     if closed_rear:
-        shell = frustum((rear - 0.005, middle, low_half + 0.01, belt - 0.02),
-                        (top_rear - 0.005, middle - 0.04, top_half + 0.01, roof + 0.01))  # fmt: skip
+        shell = frustum(
+            (rear - 0.005, middle, low_half + 0.01, belt - 0.02),
+            (top_rear - 0.005, middle - 0.04, top_half + 0.01, roof + 0.01),
+        )
         builder.add("cargo_body", shell, rgb, Material.PAINT)
 
 
@@ -154,10 +162,16 @@ def _add_trim(builder: MeshBuilder, plan: CarPlan) -> None:
     half, belt = plan.length / 2, plan.belt * plan.height
     nose = belt * plan.nose
     lamp_y = plan.width / 2 - 0.27
-    add_lamp_pair(builder, "head_lamps", (half - 0.05, lamp_y, nose * 0.82),
-                  (0.10, 0.32, 0.13), HEAD_LAMP)  # fmt: skip
-    add_lamp_pair(builder, "tail_lamps", (-half + 0.03, lamp_y + 0.02, belt * 0.86),
-                  (0.10, 0.26, 0.16), TAIL_LAMP)  # fmt: skip
+    add_lamp_pair(
+        builder, "head_lamps", (half - 0.05, lamp_y, nose * 0.82), (0.10, 0.32, 0.13), HEAD_LAMP
+    )
+    add_lamp_pair(
+        builder,
+        "tail_lamps",
+        (-half + 0.03, lamp_y + 0.02, belt * 0.86),
+        (0.10, 0.26, 0.16),
+        TAIL_LAMP,
+    )
     builder.add("grille", box((half - 0.01, 0, nose * 0.70), (0.04, plan.width * 0.42, 0.16)), DARK)
     builder.add("bumper", box((half - 0.03, 0, 0.34), (0.08, plan.width * 0.82, 0.12)), DARK)
     builder.add("bumper", box((-half + 0.03, 0, 0.36), (0.08, plan.width * 0.82, 0.12)), DARK)
@@ -192,7 +206,9 @@ def build_pickup(dice: Dice) -> ObjectModel:
     bed = plan.trunk * plan.length - 0.05
     centre = -half + bed / 2 + 0.02
     builder.add(
-        "bed", box((centre, 0, belt + 0.005), (bed - 0.1, plan.width - 0.34, 0.02)), shade(DARK, 0.7)
+        "bed",
+        box((centre, 0, belt + 0.005), (bed - 0.1, plan.width - 0.34, 0.02)),
+        shade(DARK, 0.7),
     )
     for side in (-1.0, 1.0):
         wall = box((centre, side * (plan.width / 2 - 0.10), belt + 0.08), (bed, 0.10, 0.17))

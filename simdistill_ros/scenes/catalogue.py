@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ten classes: which builder makes them, what nuScenes calls them, how many variants a look has.
+"""The ten classes: which builder makes each, and how many variants a look has of it.
 
-A *look* is a seed: it fixes the shapes and favourite colours of all variants, so that training and validation can use
+A *look* is a seed: it fixes the shapes and favourite colours of all variants, so that training and
+validation can use
 objects that differ in more than their place.
 """
 
@@ -86,9 +87,7 @@ def build_object(
     return _ENTRIES[class_name].build(dice)
 
 
-def build_posed_person(
-    look: int, rng: np.random.Generator, kind: str, posture: str
-) -> ObjectModel:
+def build_posed_person(look: int, rng: np.random.Generator, kind: str, posture: str) -> ObjectModel:
     """Return a person of a given kind (`adult`, `child`, `worker`) and posture."""
     return build_person(_dice("pedestrian", look, rng, None), kind, posture)
 

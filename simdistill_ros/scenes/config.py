@@ -34,7 +34,7 @@ class GeneratorConfig:
         looks: Object looks of training scenes, used in turn.
         val_looks: The same for validation scenes; empty: looks that training never draws.
         jobs: Processes.
-        antialias: `edges`: three more samples where geometry changes; `full`: 2x2 samples everywhere.
+        antialias: `edges`: two more samples where geometry changes; `full`: 2x2 samples everywhere.
         jpeg_quality: 1 to 100.
         annotation_range_m: Objects farther from the ego vehicle are not annotated.
         traffic: Density of traffic and pedestrians; 1 is a busy street.
@@ -70,27 +70,46 @@ class GeneratorConfig:
         _expect(self.scenes >= 1, "scenes", "at least 1", self.scenes)
         _expect(0 <= self.val_scenes <= self.scenes, "val_scenes", "0 to scenes", self.val_scenes)
         _expect(self.seed >= 0, "seed", "0 or more", self.seed)
-        _expect(min(self.width, self.height) >= 16, "width, height", "16 or more",
-                (self.width, self.height))  # fmt: skip
+        _expect(
+            min(self.width, self.height) >= 16,
+            "width, height",
+            "16 or more",
+            (self.width, self.height),
+        )
         aspect = self.width / self.height / (16 / 9)
-        _expect(0.98 <= aspect <= 1.02, "width x height", "an aspect ratio of 16:9",
-                f"{self.width}x{self.height}")  # fmt: skip
+        _expect(
+            0.98 <= aspect <= 1.02,
+            "width x height",
+            "an aspect ratio of 16:9",
+            f"{self.width}x{self.height}",
+        )
         _expect(0.0 < self.duration_s <= 25.0, "duration_s", "above 0, at most 25", self.duration_s)
         _expect(self.sweeps in SWEEPS, "sweeps", " or ".join(SWEEPS), self.sweeps)
         _expect(self.antialias in ANTIALIAS, "antialias", " or ".join(ANTIALIAS), self.antialias)
         _expect(self.jobs >= 1, "jobs", "at least 1", self.jobs)
         _expect(1 <= self.jpeg_quality <= 100, "jpeg_quality", "1 to 100", self.jpeg_quality)
-        _expect(self.annotation_range_m > 0, "annotation_range_m", "above 0", self.annotation_range_m)
+        _expect(
+            self.annotation_range_m > 0, "annotation_range_m", "above 0", self.annotation_range_m
+        )
         _expect(0.0 < self.traffic <= 2.0, "traffic", "above 0, at most 2", self.traffic)
         _expect(len(self.looks) > 0, "looks", "at least one seed", self.looks)
         seeds = (*self.towns, *self.val_towns, *self.looks, *self.val_looks)
         _expect(all(value >= 0 for value in seeds), "towns and looks", "seeds of 0 or more", seeds)
         for name in (self.train_split, self.val_split):
-            _expect(name not in PREDEFINED_SPLITS, "split name",
-                    "a name that nuscenes-devkit does not reserve (it ignores splits.json for "
-                    + ", ".join(sorted(PREDEFINED_SPLITS)) + ")", name)  # fmt: skip
-        _expect(self.train_split != self.val_split, "split names", "two different names",
-                self.train_split)  # fmt: skip
+            _expect(
+                name not in PREDEFINED_SPLITS,
+                "split name",
+                "a name that nuscenes-devkit does not reserve (it ignores splits.json for "
+                + ", ".join(sorted(PREDEFINED_SPLITS))
+                + ")",
+                name,
+            )
+        _expect(
+            self.train_split != self.val_split,
+            "split names",
+            "two different names",
+            self.train_split,
+        )
 
     @property
     def keyframes(self) -> int:

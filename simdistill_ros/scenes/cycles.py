@@ -71,15 +71,22 @@ def build_bicycle(dice: Dice) -> ObjectModel:
         builder.add("frame", tube(start, end, 0.024, sides=5), rgb, Material.PAINT)
     stem = (head[0] - 0.03, 0, 1.02 * scale)
     builder.add("handlebar", tube(head, stem, 0.018, sides=4), DARK)
-    builder.add("handlebar", tube((stem[0], -0.29, stem[2]), (stem[0], 0.29, stem[2]), 0.018,
-                                  sides=4), DARK)  # fmt: skip
+    builder.add(
+        "handlebar", tube((stem[0], -0.29, stem[2]), (stem[0], 0.29, stem[2]), 0.018, sides=4), DARK
+    )
     builder.add("saddle", box((seat[0] - 0.03, 0, seat[2] + 0.06), (0.26, 0.15, 0.07)), DARK)
     builder.add("pedals", box((crank[0], 0, crank[2]), (0.10, 0.32, 0.04)), DARK)
     with_rider = bool(dice.paint.random() < 0.6)
     if with_rider:
         hip, grip = (seat[0] - 0.02, 0.0, seat[2] + 0.12), (stem[0] - 0.02, 0.0, stem[2])
-        add_rider(builder, dice.paint, hip, grip, (crank[0], crank[2]), helmet=bool(
-            dice.paint.random() < 0.6))  # fmt: skip
+        add_rider(
+            builder,
+            dice.paint,
+            hip,
+            grip,
+            (crank[0], crank[2]),
+            helmet=bool(dice.paint.random() < 0.6),
+        )
     return finish_model(builder, "bicycle", "vehicle.bicycle", "bicycle", with_rider=with_rider)
 
 
@@ -103,7 +110,9 @@ def build_motorcycle(dice: Dice) -> ObjectModel:
     _add_scooter_body(builder, base, rgb) if kind == "scooter" else _add_motorcycle_body(
         builder, base, rgb
     )
-    bar = tube((stem[0] - 0.05, -0.37, top + 0.06), (stem[0] - 0.05, 0.37, top + 0.06), 0.025, sides=4)
+    bar = tube(
+        (stem[0] - 0.05, -0.37, top + 0.06), (stem[0] - 0.05, 0.37, top + 0.06), 0.025, sides=4
+    )
     builder.add("handlebar", bar, DARK)
     lamp = tube((stem[0] + 0.08, 0, top - 0.1), (stem[0] + 0.2, 0, top - 0.1), 0.1, sides=8)
     builder.add("head_lamp", lamp, HEAD_LAMP, Material.LAMP)
@@ -123,7 +132,9 @@ def _add_motorcycle_body(builder: MeshBuilder, base: float, rgb: Rgb) -> None:
     builder.add("tank", tank, rgb, Material.PAINT)
     seat = slab([(-base - 0.1, 0.78), (-0.1, 0.74), (-0.1, 0.86), (-base - 0.12, 0.9)], 0.15, 0.03)
     builder.add("seat", seat, DARK)
-    fender = slab([(-base - 0.16, 0.62), (-0.3, 0.55), (-0.2, 0.76), (-base - 0.14, 0.8)], 0.12, 0.02)
+    fender = slab(
+        [(-base - 0.16, 0.62), (-0.3, 0.55), (-0.2, 0.76), (-base - 0.14, 0.8)], 0.12, 0.02
+    )
     builder.add("fender", fender, rgb, Material.PAINT)
     builder.add("front_fender", box((base, 0, 0.68), (0.36, 0.15, 0.05)), rgb, Material.PAINT)
     pipe = tube((0.1, -0.19, 0.30), (-base - 0.2, -0.19, 0.36), 0.055, sides=6)
@@ -132,11 +143,15 @@ def _add_motorcycle_body(builder: MeshBuilder, base: float, rgb: Rgb) -> None:
 
 def _add_scooter_body(builder: MeshBuilder, base: float, rgb: Rgb) -> None:
     builder.add("footboard", box((0.08, 0, 0.28), (0.5, 0.34, 0.08)), DARK)
-    rear = slab([(-base - 0.16, 0.42), (-0.1, 0.26), (-0.12, 0.72), (-base - 0.2, 0.74)], 0.19, 0.06)
+    rear = slab(
+        [(-base - 0.16, 0.42), (-0.1, 0.26), (-0.12, 0.72), (-base - 0.2, 0.74)], 0.19, 0.06
+    )
     builder.add("rear_body", rear, rgb, Material.PAINT)
     shield = slab([(0.3, 0.24), (0.36, 0.24), (base - 0.22, 1.0), (base - 0.34, 1.0)], 0.21, 0.04)
     builder.add("leg_shield", shield, rgb, Material.PAINT)
-    seat = slab([(-base - 0.16, 0.74), (-0.12, 0.72), (-0.14, 0.82), (-base - 0.14, 0.86)], 0.15, 0.03)
+    seat = slab(
+        [(-base - 0.16, 0.74), (-0.12, 0.72), (-0.14, 0.82), (-base - 0.14, 0.86)], 0.15, 0.03
+    )
     builder.add("seat", seat, DARK)
     builder.add("front_fender", box((base, 0, 0.5), (0.34, 0.16, 0.08)), rgb, Material.PAINT)
 
@@ -160,8 +175,12 @@ def add_rider(
     builder.add("rider_neck", tube(shoulder, head, 0.06, sides=5), skin)
     if helmet:
         crown = (head[0] - 0.01, 0.0, head[2] + 0.035)
-        builder.add("rider_helmet", ball(crown, (0.14, 0.125, 0.135)), choose(rng, CAR_PAINTS),
-                    Material.PAINT)  # fmt: skip
+        builder.add(
+            "rider_helmet",
+            ball(crown, (0.14, 0.125, 0.135)),
+            choose(rng, CAR_PAINTS),
+            Material.PAINT,
+        )
     for index, side in enumerate((-1.0, 1.0)):
         top = (shoulder[0], side * 0.2, shoulder[2] - 0.05)
         hand = (grip[0], side * 0.25, grip[2] + 0.02)
@@ -170,9 +189,14 @@ def add_rider(
         builder.add("rider_arms", tube(elbow, hand, 0.045, 0.04, sides=6), skin)
         drop = 0.13 * (1 if index else -1)
         foot = (foot_xz[0] + drop * 0.5, side * 0.15, foot_xz[1] + drop * 0.6)
-        knee = (max(hip[0], foot[0]) + 0.26, side * 0.16, (hip[2] + foot[2]) / 2 + 0.10 + drop * 0.4)
+        knee = (
+            max(hip[0], foot[0]) + 0.26,
+            side * 0.16,
+            (hip[2] + foot[2]) / 2 + 0.10 + drop * 0.4,
+        )
         thigh = (hip[0], side * 0.10, hip[2] - 0.02)
         builder.add("rider_legs", tube(thigh, knee, 0.085, 0.065, sides=6), trousers)
         builder.add("rider_legs", tube(knee, foot, 0.06, 0.05, sides=6), trousers)
-        builder.add("rider_shoes", box((foot[0] + 0.06, foot[1], foot[2] - 0.03), (0.24, 0.09, 0.08)),
-                    DARK)  # fmt: skip
+        builder.add(
+            "rider_shoes", box((foot[0] + 0.06, foot[1], foot[2] - 0.03), (0.24, 0.09, 0.08)), DARK
+        )

@@ -44,7 +44,8 @@ class Summary:
 def generate_dataroot(config: GeneratorConfig, *, progress: bool = False) -> Summary:
     """Write a complete dataroot.
 
-    The same config gives the same bytes, whatever `jobs` is. A run that was interrupted goes on with the scenes that it
+    The same config gives the same bytes, whatever `jobs` is. A run that was interrupted goes on
+    with the scenes that it
     had not finished.
 
     Args:
@@ -83,8 +84,10 @@ def _advance(bar: tqdm[None]) -> None:
 
 
 def _rows_path(config: GeneratorConfig, index: int) -> Path:
-    """Return where a finished scene's rows wait; the name changes with anything that changes them."""
-    relevant = {key: str(value) for key, value in asdict(config).items() if key not in ("out", "jobs")}
+    """Return where a finished scene's rows wait; the name tells options apart."""
+    relevant = {
+        key: str(value) for key, value in asdict(config).items() if key not in ("out", "jobs")
+    }
     text = json.dumps([_GENERATOR_EDITION, relevant, index], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return config.out / f".unfinished-{config.version}" / f"{index:05d}-{digest}.json"
@@ -100,7 +103,7 @@ _worker_ticks: Queue[int] | None = None
 
 
 def _set_up_worker(ticks: Queue[int]) -> None:
-    global _worker_ticks  # noqa: PLW0603 - the only way to hand a queue to a pool's workers
+    global _worker_ticks  # a pool hands its workers a queue only this way
     _worker_ticks = ticks
     cv2.setNumThreads(1)
 
@@ -168,7 +171,9 @@ def _seeds(text: str) -> tuple[int, ...]:
         try:
             seeds.extend(range(int(first), int(last if dash else first) + 1))
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected seeds like 3 or 0,4 or 0-7, got {text!r}") from None
+            raise argparse.ArgumentTypeError(
+                f"expected seeds like 3 or 0,4 or 0-7, got {text!r}"
+            ) from None
     return tuple(seeds)
 
 
@@ -177,23 +182,36 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="generate_scenes", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the dataroot")
     parser.add_argument("--scenes", type=int, default=default.scenes, help="number of scenes")
-    parser.add_argument("--val-scenes", type=int, default=None,
-                        help="how many of them, from the end, are for validation (default: a fifth)")  # fmt: skip
+    parser.add_argument(
+        "--val-scenes",
+        type=int,
+        default=None,
+        help="how many of them, from the end, are for validation (default: a fifth)",
+    )
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--width", type=int, default=default.width, help="image width in pixels")
     parser.add_argument("--height", type=int, default=default.height, help="image height in pixels")
     parser.add_argument("--duration-s", type=float, default=default.duration_s)
-    parser.add_argument("--sweeps", choices=SWEEPS, default=default.sweeps,
-                        help="what to record between keyframes")  # fmt: skip
+    parser.add_argument(
+        "--sweeps", choices=SWEEPS, default=default.sweeps, help="what to record between keyframes"
+    )
     parser.add_argument("--keyframe-only", action="store_true", help="the same as --sweeps none")
     parser.add_argument("--version", default=default.version, help="name of the tables' folder")
     parser.add_argument("--train-split", default=default.train_split, help="name in splits.json")
     parser.add_argument("--val-split", default=default.val_split, help="name in splits.json")
-    parser.add_argument("--towns", type=_seeds, default=default.towns,
-                        help="town seeds of training scenes, e.g. 0-7 (default: one per scene)")  # fmt: skip
+    parser.add_argument(
+        "--towns",
+        type=_seeds,
+        default=default.towns,
+        help="town seeds of training scenes, e.g. 0-7 (default: one per scene)",
+    )
     parser.add_argument("--val-towns", type=_seeds, default=default.val_towns)
-    parser.add_argument("--looks", type=_seeds, default=default.looks,
-                        help="object looks of training scenes, e.g. 0-3")  # fmt: skip
+    parser.add_argument(
+        "--looks",
+        type=_seeds,
+        default=default.looks,
+        help="object looks of training scenes, e.g. 0-3",
+    )
     parser.add_argument("--val-looks", type=_seeds, default=default.val_looks)
     parser.add_argument("--jobs", type=int, default=default.jobs, help="processes")
     parser.add_argument("--antialias", choices=ANTIALIAS, default=default.antialias)
@@ -219,7 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rate = summary.seconds / max(summary.samples, 1)
     sys.stdout.write(
         f"{summary.dataroot}: {config.scenes} scenes, {summary.samples} keyframes, "
-        f"{summary.annotations} annotations in {summary.seconds:.1f} s ({rate:.2f} s per keyframe); "
+        f"{summary.annotations} annotations in {summary.seconds:.1f} s "
+        f"({rate:.2f} s per keyframe); "
         f"tables in {summary.version}, splits {', '.join(summary.splits)}\n"
     )
     return 0

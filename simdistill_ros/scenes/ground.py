@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The painted ground of a town: surfaces, lane paint and noise as one albedo image with coarser copies.
+"""The painted ground of a town: surfaces, paint and noise in one image with coarser copies.
 
 Row 0 of every raster is the northern edge (largest y), as in nuScenes map masks.
 """
@@ -18,6 +18,8 @@ from simdistill_ros.scenes.roads import Road
 from simdistill_ros.scenes.shapes import FloatArray
 
 TEXEL_M = 0.1
+LABELS_PER_TEXEL = 2  # paint is drawn finer than the texture and averaged, so its edges are smooth
+LABEL_M = TEXEL_M / LABELS_PER_TEXEL
 LEVELS = 5
 
 
@@ -38,25 +40,24 @@ class Surface(IntEnum):
 
 @dataclass(frozen=True)
 class Extent:
-    """A rectangle of the global frame, metres, that a raster covers at `TEXEL_M` per pixel."""
+    """A rectangle of the global frame in metres, on whole texels."""
 
     x_min: float
     y_min: float
     x_max: float
     y_max: float
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Return (rows, columns) of the raster."""
+    def shape(self, cell_m: float) -> tuple[int, int]:
+        """Return (rows, columns) of a raster with cells of `cell_m`."""
         return (
-            int(round((self.y_max - self.y_min) / TEXEL_M)),
-            int(round((self.x_max - self.x_min) / TEXEL_M)),
+            round((self.y_max - self.y_min) / cell_m),
+            round((self.x_max - self.x_min) / cell_m),
         )
 
-    def pixels(self, xy: FloatArray) -> FloatArray:
-        """Return (..., 2) fractional (column, row) of global positions, pixel centres at integers."""
-        column = (xy[..., 0] - self.x_min) / TEXEL_M - 0.5
-        row = (self.y_max - xy[..., 1]) / TEXEL_M - 0.5
+    def pixels(self, xy: FloatArray, cell_m: float) -> FloatArray:
+        """Return (..., 2) fractional (column, row) of positions, cell centres at integers."""
+        column = (xy[..., 0] - self.x_min) / cell_m - 0.5
+        row = (self.y_max - xy[..., 1]) / cell_m - 0.5
         return np.stack([column, row], axis=-1)
 
 
@@ -66,15 +67,21 @@ class SurfaceRaster:
     def __init__(self, extent: Extent, base: Surface) -> None:
         """Cover `extent` with `base`."""
         self.extent = extent
-        self.labels: npt.NDArray[np.uint8] = np.full(extent.shape, int(base), dtype=np.uint8)
+        self.labels: npt.NDArray[np.uint8] = np.full(
+            extent.shape(LABEL_M), int(base), dtype=np.uint8
+        )
 
     def fill(self, polygon_xy: FloatArray, surface: Surface) -> None:
         """Fill a convex polygon (P, 2) of global positions."""
-        pixels = np.round(self.extent.pixels(polygon_xy) * 16.0).astype(np.int32)
+        pixels = np.round(self.extent.pixels(polygon_xy, LABEL_M) * 16.0).astype(np.int32)
         cv2.fillConvexPoly(self.labels, pixels, int(surface), shift=4)
 
     def strip(
-        self, road: Road, s_range: tuple[float, float], offsets: tuple[float, float], surface: Surface
+        self,
+        road: Road,
+        s_range: tuple[float, float],
+        offsets: tuple[float, float],
+        surface: Surface,
     ) -> None:
         """Fill the band of a road between two arc lengths and two lateral offsets."""
         count = max(int(np.ceil((s_range[1] - s_range[0]) / 2.0)), 1) + 1
@@ -94,7 +101,11 @@ def paint_roads(raster: SurfaceRaster, roads: list[Road], rng: np.random.Generat
         curb, whole = road.profile.curb, (0.0, road.length_m)
         raster.strip(road, whole, (curb + 0.18, -curb - 0.18), Surface.CURB)
     for road in roads:
-        curb, inner, whole = road.profile.curb, road.profile.lane + road.profile.bike, (0.0, road.length_m)
+        curb, inner, whole = (
+            road.profile.curb,
+            road.profile.lane + road.profile.bike,
+            (0.0, road.length_m),
+        )
         raster.strip(road, whole, (curb, -curb), Surface.PARKING)
         raster.strip(road, whole, (inner, -inner), Surface.ASPHALT)
     for road in roads:
@@ -108,7 +119,10 @@ def paint_roads(raster: SurfaceRaster, roads: list[Road], rng: np.random.Generat
 
 def _paint_patches(raster: SurfaceRaster, road: Road, rng: np.random.Generator) -> None:
     for _ in range(int(road.length_m / 14.0)):
-        s, offset = float(rng.uniform(2, road.length_m - 8)), float(rng.uniform(-1, 1)) * road.profile.lane
+        s, offset = (
+            float(rng.uniform(2, road.length_m - 8)),
+            float(rng.uniform(-1, 1)) * road.profile.lane,
+        )
         length, width = rng.uniform(0.5, 5.0), rng.uniform(0.3, 1.4)
         raster.strip(road, (s, s + float(length)), (offset, offset + float(width)), Surface.PATCH)
 
@@ -127,7 +141,9 @@ def _paint_markings(raster: SurfaceRaster, road: Road, rng: np.random.Generator)
             elif dash:
                 raster.strip(road, (s, s + 3.0), (0.06, -0.06), Surface.WHITE_PAINT)
             for side in (1.0, -1.0):
-                raster.strip(road, (s, s + 3.0), (side * lane, side * (lane + 0.12)), Surface.WHITE_PAINT)
+                raster.strip(
+                    road, (s, s + 3.0), (side * lane, side * (lane + 0.12)), Surface.WHITE_PAINT
+                )
         if int(s) % 6 == 0 and not road.near_crossing(s, 4.0):
             inner = lane + road.profile.bike
             for side in (1.0, -1.0):
@@ -146,8 +162,12 @@ def _paint_crosswalk(raster: SurfaceRaster, road: Road, s: float, sign: float) -
         raster.strip(road, (near, far), (float(offset), float(offset) + 0.5), Surface.WHITE_PAINT)
     stop = s + sign * 3.6
     side = -lane if sign < 0 else lane
-    raster.strip(road, (min(stop, stop + sign * 0.35), max(stop, stop + sign * 0.35)), (0.15, side),
-                 Surface.WHITE_PAINT)  # fmt: skip
+    raster.strip(
+        road,
+        (min(stop, stop + sign * 0.35), max(stop, stop + sign * 0.35)),
+        (0.15, side),
+        Surface.WHITE_PAINT,
+    )
 
 
 _SURFACE_RGB: dict[Surface, tuple[float, float, float]] = {
@@ -192,7 +212,7 @@ class GroundTexture:
     def sample(
         self, xy: npt.NDArray[np.float32], footprint_m: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
-        """Return albedo (M, 3) at global positions (M, 2), from the level that fits the footprint."""
+        """Return albedo (M, 3) at global positions (M, 2), blurred to the footprints."""
         wanted = np.log2(np.maximum(footprint_m, 1e-3) / TEXEL_M)
         level = np.clip(np.round(wanted), 0, len(self.levels) - 1).astype(np.int8)
         albedo = np.empty((len(xy), 3), np.float32)
@@ -216,24 +236,41 @@ class GroundTexture:
 
 
 def make_texture(raster: SurfaceRaster, crop: Extent, rng: np.random.Generator) -> GroundTexture:
-    """Colour the labels inside `crop`, which must lie within the raster's extent on whole texels."""
-    rows, columns = crop.shape
-    top = int(round((raster.extent.y_max - crop.y_max) / TEXEL_M))
-    left = int(round((crop.x_min - raster.extent.x_min) / TEXEL_M))
+    """Colour the labels inside `crop`, a part of the raster's extent."""
+    rows, columns = crop.shape(LABEL_M)
+    top = round((raster.extent.y_max - crop.y_max) / LABEL_M)
+    left = round((crop.x_min - raster.extent.x_min) / LABEL_M)
     labels = raster.labels[top : top + rows, left : left + columns]
     tint = rng.uniform(0.9, 1.1, (len(Surface), 3)) * rng.uniform(0.88, 1.12, (len(Surface), 1))
     colours = np.array([linear_rgb(_SURFACE_RGB[surface]) for surface in Surface]) * tint
+    image = _averaged_colours(labels, colours.astype(np.float32))
+    coarse = labels[::LABELS_PER_TEXEL, ::LABELS_PER_TEXEL]
     tile = noise_tile(rng)
-    repeats = (-(-rows // len(tile)), -(-columns // len(tile)))
-    noise = np.tile(tile, repeats)[:rows, :columns]
-    gain = np.clip(1.0 + noise * _ROUGHNESS[labels], 0.25, 1.9)
-    image = colours.astype(np.float32)[labels] * gain[..., None]
+    repeats = (-(-image.shape[0] // len(tile)), -(-image.shape[1] // len(tile)))
+    noise = np.tile(tile, repeats)[: image.shape[0], : image.shape[1]]
+    image *= np.clip(1.0 + noise * _ROUGHNESS[coarse], 0.25, 1.9)[..., None]
     levels = [np.ascontiguousarray(image, dtype=np.float32)]
     for _ in range(LEVELS - 1):
         levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     return GroundTexture(crop, tuple(levels))
 
 
+def _averaged_colours(
+    labels: npt.NDArray[np.uint8], colours: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return the mean colour of each texel's labels, (H, W, 3), band by band to save memory."""
+    rows, columns = (size // LABELS_PER_TEXEL for size in labels.shape)
+    image = np.empty((rows, columns, 3), np.float32)
+    for first in range(0, rows, 256):
+        band = labels[first * LABELS_PER_TEXEL : (first + 256) * LABELS_PER_TEXEL]
+        height = len(band) // LABELS_PER_TEXEL
+        image[first : first + height] = cv2.resize(
+            colours[band], (columns, height), interpolation=cv2.INTER_AREA
+        )
+    return image
+
+
 def semantic_mask(raster: SurfaceRaster) -> npt.NDArray[np.uint8]:
-    """Return 255 where there is road or sidewalk, 0 elsewhere: the map mask the devkit reads."""
-    return np.where(raster.labels >= int(Surface.SIDEWALK), 255, 0).astype(np.uint8)
+    """Return 255 where there is road or sidewalk, 0 elsewhere, at 0.1 m a pixel."""
+    labels = raster.labels[::LABELS_PER_TEXEL, ::LABELS_PER_TEXEL]
+    return np.where(labels >= int(Surface.SIDEWALK), 255, 0).astype(np.uint8)

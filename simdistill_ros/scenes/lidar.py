@@ -26,7 +26,8 @@ def beam_directions() -> Float32:
     around, up = np.meshgrid(azimuth, ELEVATIONS_RAD, indexing="ij")
     # The sweep starts behind and turns clockwise seen from above, as on the real vehicle.
     x, y = -np.sin(around) * np.cos(up), -np.cos(around) * np.cos(up)
-    return np.stack([x, y, np.sin(up)], axis=-1).reshape(-1, 3).astype(np.float32)
+    directions = np.stack([x, y, np.sin(up)], axis=-1).reshape(-1, 3)
+    return np.asarray(directions, dtype=np.float32)
 
 
 def scan(moment: Moment, ego_from_lidar: FloatArray, rng: np.random.Generator) -> Float32:
@@ -40,9 +41,11 @@ def scan(moment: Moment, ego_from_lidar: FloatArray, rng: np.random.Generator) -
     origins = np.empty_like(directions)
     origins[:] = global_from_lidar[:3, 3]
     hits = moment.trace(origins, directions)
-    kept = np.flatnonzero(hits.found & (hits.distance_m > MIN_RANGE_M) & (hits.distance_m < MAX_RANGE_M))
+    kept = np.flatnonzero(
+        hits.found & (hits.distance_m > MIN_RANGE_M) & (hits.distance_m < MAX_RANGE_M)
+    )
     distance, face = hits.distance_m[kept], hits.face[kept]
-    points = origins[kept] + directions[kept] * distance[:, None]
+    points = np.asarray(origins[kept] + directions[kept] * distance[:, None], np.float32)
     reflectance = _reflectance(moment, face, points, distance)
     cosine = np.abs(np.einsum("mc,mc->m", moment.normals[face], directions[kept]))
     returned = _returned(moment.world.material[face], reflectance, cosine, distance, rng)
@@ -57,10 +60,12 @@ def scan(moment: Moment, ego_from_lidar: FloatArray, rng: np.random.Generator) -
         ],
         axis=1,
     )
-    return sweep[returned].astype(np.float32)
+    return np.asarray(sweep[returned], dtype=np.float32)
 
 
-def _reflectance(moment: Moment, face: npt.NDArray[np.int32], points: Float32, distance: Float32) -> Float32:
+def _reflectance(
+    moment: Moment, face: npt.NDArray[np.int32], points: Float32, distance: Float32
+) -> Float32:
     world = moment.world
     reflectance = world.rgb[face].mean(axis=1)
     ground = np.flatnonzero(world.material[face] == Material.GROUND)
@@ -86,7 +91,10 @@ def _returned(
 
 
 def points_in_box(
-    points_global: FloatArray, centre: FloatArray, size_lwh_m: tuple[float, float, float], yaw_rad: float
+    points_global: FloatArray,
+    centre: FloatArray,
+    size_lwh_m: tuple[float, float, float],
+    yaw_rad: float,
 ) -> npt.NDArray[np.bool_]:
     """Tell which points (M, 3) lie in an upright box, faces included."""
     c, s = np.cos(yaw_rad), np.sin(yaw_rad)
@@ -98,5 +106,3 @@ def points_in_box(
 def sweep_in_global(sweep: Float32, global_from_lidar: FloatArray) -> FloatArray:
     """Return the sweep's points (M, 3) in the global frame."""
     return transform_points(global_from_lidar, sweep[:, :3].astype(np.float64))
-
-

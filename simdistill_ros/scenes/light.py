@@ -63,21 +63,65 @@ def draw_light(rng: np.random.Generator) -> Light:
     haze = float(rng.uniform(0.0004, 0.003))
     if kind == "clear":
         elevation = float(rng.uniform(0.55, 1.2))
-        return Light(kind, _direction(azimuth, elevation), _rgb(2.3, 2.2, 2.05), 0.0,
-                     _rgb(0.30, 0.50, 0.95), _rgb(0.85, 0.92, 1.0), 0.85, haze,
-                     float(rng.uniform(0.1, 0.7)), 0.6, 0.72 * gain, 1.6)  # fmt: skip
+        return Light(
+            kind,
+            _direction(azimuth, elevation),
+            _rgb(2.3, 2.2, 2.05),
+            0.0,
+            _rgb(0.30, 0.50, 0.95),
+            _rgb(0.85, 0.92, 1.0),
+            0.85,
+            haze,
+            float(rng.uniform(0.1, 0.7)),
+            0.6,
+            0.72 * gain,
+            1.6,
+        )
     if kind == "low_sun":
         elevation = float(rng.uniform(0.2, 0.42))
-        return Light(kind, _direction(azimuth, elevation), _rgb(2.6, 2.0, 1.35), 0.0,
-                     _rgb(0.32, 0.48, 0.82), _rgb(1.05, 0.90, 0.72), 0.75, haze * 1.6,
-                     float(rng.uniform(0.0, 0.6)), 0.7, 0.75 * gain, 2.0)  # fmt: skip
+        return Light(
+            kind,
+            _direction(azimuth, elevation),
+            _rgb(2.6, 2.0, 1.35),
+            0.0,
+            _rgb(0.32, 0.48, 0.82),
+            _rgb(1.05, 0.90, 0.72),
+            0.75,
+            haze * 1.6,
+            float(rng.uniform(0.0, 0.6)),
+            0.7,
+            0.75 * gain,
+            2.0,
+        )
     if kind == "overcast":
-        return Light(kind, _direction(azimuth, 1.25), _rgb(0.62, 0.63, 0.66), 0.5,
-                     _rgb(0.72, 0.76, 0.82), _rgb(0.92, 0.94, 0.97), 1.0, haze * 2.5,
-                     float(rng.uniform(0.2, 0.6)), 0.8, 0.80 * gain, 2.2)  # fmt: skip
-    return Light(kind, _direction(azimuth, 1.0), _rgb(0.16, 0.17, 0.22), 0.5,
-                 _rgb(0.14, 0.19, 0.36), _rgb(0.62, 0.48, 0.42), 0.8, haze * 1.5,
-                 float(rng.uniform(0.0, 0.5)), 2.2, 1.7 * gain, 4.0)  # fmt: skip
+        return Light(
+            kind,
+            _direction(azimuth, 1.25),
+            _rgb(0.62, 0.63, 0.66),
+            0.5,
+            _rgb(0.72, 0.76, 0.82),
+            _rgb(0.92, 0.94, 0.97),
+            1.0,
+            haze * 2.5,
+            float(rng.uniform(0.2, 0.6)),
+            0.8,
+            0.80 * gain,
+            2.2,
+        )
+    return Light(
+        kind,
+        _direction(azimuth, 1.0),
+        _rgb(0.16, 0.17, 0.22),
+        0.5,
+        _rgb(0.14, 0.19, 0.36),
+        _rgb(0.62, 0.48, 0.42),
+        0.8,
+        haze * 1.5,
+        float(rng.uniform(0.0, 0.5)),
+        2.2,
+        1.7 * gain,
+        4.0,
+    )
 
 
 def sky_radiance(light: Light, directions: Float32) -> Float32:

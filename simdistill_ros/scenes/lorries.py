@@ -54,8 +54,9 @@ def build_lorry(dice: Dice, kind: str) -> ObjectModel:
     add_wheel_pairs(builder, axles, width / 2, wheel, 0.32)
     bed = (-half + 0.05, half - cab_length - 0.12)
     _SUPERSTRUCTURES[kind](builder, dice, bed, width)
-    add_lamp_pair(builder, "tail_lamps", (-half + 0.03, width / 2 - 0.25, 0.86),
-                  (0.06, 0.30, 0.14), TAIL_LAMP)  # fmt: skip
+    add_lamp_pair(
+        builder, "tail_lamps", (-half + 0.03, width / 2 - 0.25, 0.86), (0.06, 0.30, 0.14), TAIL_LAMP
+    )
     add_plate(builder, -half + 0.01, 0.66)
     return finish_model(builder, "truck", "vehicle.truck", kind)
 
@@ -72,24 +73,35 @@ def _add_cab(
         (front - lean, top - 0.10), (front - lean - 0.3, top), (back, top),
     ]  # fmt: skip
     builder.add("cab", slab(profile, half, 0.06), rgb, Material.PAINT)
-    screen = frustum((front - 0.16, front - 0.005, half - 0.12, sill + 0.02),
-                     (front - 0.28, front - lean + 0.035, half - 0.16, top - 0.22))  # fmt: skip
+    screen = frustum(
+        (front - 0.16, front - 0.005, half - 0.12, sill + 0.02),
+        (front - 0.28, front - lean + 0.035, half - 0.16, top - 0.22),
+    )
     builder.add("windscreen", screen, WINDOW, Material.GLASS)
-    side = box((front - length * 0.42, 0, (sill + top - 0.25) / 2 + 0.02),
-               (length * 0.48, width - 0.04, (top - sill) * 0.62))  # fmt: skip
+    side = box(
+        (front - length * 0.42, 0, (sill + top - 0.25) / 2 + 0.02),
+        (length * 0.48, width - 0.04, (top - sill) * 0.62),
+    )
     builder.add("side_windows", side, WINDOW, Material.GLASS)
     builder.add("grille", box((front - 0.01, 0, base + 0.42), (0.05, width * 0.6, 0.42)), DARK)
     builder.add("bumper", box((front - 0.05, 0, base - 0.02), (0.16, width - 0.08, 0.26)), DARK)
-    add_lamp_pair(builder, "head_lamps", (front - 0.02, width / 2 - 0.32, base + 0.16),
-                  (0.08, 0.34, 0.16), HEAD_LAMP)  # fmt: skip
+    add_lamp_pair(
+        builder,
+        "head_lamps",
+        (front - 0.02, width / 2 - 0.32, base + 0.16),
+        (0.08, 0.34, 0.16),
+        HEAD_LAMP,
+    )
     for y in (-0.6, 0.0, 0.6):
-        builder.add("roof_lamps", box((front - lean - 0.2, y, top), (0.1, 0.14, 0.06)),
-                    INDICATOR, Material.LAMP)  # fmt: skip
+        builder.add(
+            "roof_lamps",
+            box((front - lean - 0.2, y, top), (0.1, 0.14, 0.06)),
+            INDICATOR,
+            Material.LAMP,
+        )
 
 
-def _add_box_body(
-    builder: MeshBuilder, dice: Dice, bed: tuple[float, float], width: float
-) -> None:
+def _add_box_body(builder: MeshBuilder, dice: Dice, bed: tuple[float, float], width: float) -> None:
     rgb = paint_for(dice, FLEET_PAINTS, 4)
     top = float(dice.shape.uniform(2.9, 3.6))
     _add_cargo_box(builder, dice.paint, (bed[0], bed[1], 0.95, top), width, rgb)
@@ -127,10 +139,15 @@ def _add_tractor_rear(
 ) -> None:
     builder.add("fifth_wheel", tube((bed[0] + 1.6, 0, 0.92), (bed[0] + 1.6, 0, 1.08), 0.5), DARK)
     for side in (-1.0, 1.0):
-        tank = tube((bed[1] - 1.2, side * (width / 2 - 0.36), 0.72),
-                    (bed[1] - 0.1, side * (width / 2 - 0.36), 0.72), 0.3)  # fmt: skip
+        tank = tube(
+            (bed[1] - 1.2, side * (width / 2 - 0.36), 0.72),
+            (bed[1] - 0.1, side * (width / 2 - 0.36), 0.72),
+            0.3,
+        )
         builder.add("tanks", tank, STEEL, Material.PAINT)
-    stack = tube((bed[1] - 0.05, width / 2 - 0.25, 0.9), (bed[1] - 0.05, width / 2 - 0.25, 3.0), 0.09)
+    stack = tube(
+        (bed[1] - 0.05, width / 2 - 0.25, 0.9), (bed[1] - 0.05, width / 2 - 0.25, 3.0), 0.09
+    )
     builder.add("exhaust", stack, STEEL, Material.PAINT)
 
 
@@ -139,8 +156,10 @@ def _add_tipper(builder: MeshBuilder, dice: Dice, bed: tuple[float, float], widt
     top = float(dice.shape.uniform(2.0, 2.5))
     tub = frustum((bed[0] + 0.4, bed[1], width / 2 - 0.25, 0.95), (bed[0], bed[1], width / 2, top))
     builder.add("tub", tub, rgb, Material.PAINT)
-    heap = frustum((bed[0] + 0.2, bed[1] - 0.2, width / 2 - 0.15, top - 0.05),
-                   (bed[0] + 1.4, bed[1] - 1.2, width / 5, top + 0.35))  # fmt: skip
+    heap = frustum(
+        (bed[0] + 0.2, bed[1] - 0.2, width / 2 - 0.15, top - 0.05),
+        (bed[0] + 1.4, bed[1] - 1.2, width / 5, top + 0.35),
+    )
     builder.add("load", heap, (0.46, 0.38, 0.28))
     for x in np.linspace(bed[0] + 0.4, bed[1] - 0.3, 5):
         rib = box((float(x), 0, (top + 1.1) / 2), (0.1, width, top - 1.1))
@@ -207,8 +226,9 @@ def build_trailer(dice: Dice) -> ObjectModel:
         builder.add("landing_legs", leg, STEEL)
         guard = box((0.3, side * (width / 2 - 0.06), 0.75), (length * 0.35, 0.05, 0.3))
         builder.add("side_guards", guard, STEEL)
-    add_lamp_pair(builder, "tail_lamps", (-half + 0.02, width / 2 - 0.25, 0.80),
-                  (0.06, 0.34, 0.14), TAIL_LAMP)  # fmt: skip
+    add_lamp_pair(
+        builder, "tail_lamps", (-half + 0.02, width / 2 - 0.25, 0.80), (0.06, 0.34, 0.14), TAIL_LAMP
+    )
     builder.add("underrun_bar", box((-half + 0.06, 0, 0.55), (0.08, width - 0.2, 0.12)), ORANGE)
     return finish_model(builder, "trailer", "vehicle.trailer", kind)
 
@@ -218,19 +238,23 @@ def build_bus(dice: Dice) -> ObjectModel:
     shape = dice.shape
     kind = str(shape.choice(("city", "city", "coach", "double_decker")))
     length, width = float(shape.uniform(9.6, 12.4)), float(shape.uniform(2.48, 2.6))
-    top = {"city": 3.05, "coach": 3.45, "double_decker": 4.2}[kind] * float(shape.uniform(0.97, 1.03))
+    top = {"city": 3.05, "coach": 3.45, "double_decker": 4.2}[kind] * float(
+        shape.uniform(0.97, 1.03)
+    )
     base_rgb = paint_for(dice, FLEET_PAINTS, 6)
     trim_rgb = paint_for(dice, FLEET_PAINTS, 6)
     builder, half, skin = MeshBuilder(), length / 2, width / 2 - 0.02
     profile = [
-        (-half, 0.4), (half - 0.05, 0.4), (half, 0.7), (half - 0.03, 1.5), (half - 0.14, top - 0.12),
-        (half - 0.3, top), (-half + 0.2, top), (-half + 0.03, top - 0.2),
+        (-half, 0.4), (half - 0.05, 0.4), (half, 0.7), (half - 0.03, 1.5),
+        (half - 0.14, top - 0.12), (half - 0.3, top), (-half + 0.2, top), (-half + 0.03, top - 0.2),
     ]  # fmt: skip
     builder.add("body", slab(profile, skin, 0.07), base_rgb, Material.PAINT)
     skirt = box((-0.05, 0, 0.68), (length - 0.25, width - 0.03, 0.42))
     builder.add("skirt", skirt, trim_rgb, Material.PAINT)
     sill = 1.75 if kind == "coach" else 1.42
-    storeys = [(sill, sill + 0.95)] + ([(sill + 1.6, sill + 2.4)] if kind == "double_decker" else [])
+    storeys = [(sill, sill + 0.95)] + (
+        [(sill + 1.6, sill + 2.4)] if kind == "double_decker" else []
+    )
     for low, high in storeys:
         _add_bus_windows(builder, half, width, low, min(high, top - 0.25), base_rgb)
     _add_bus_ends(builder, half, width, sill, top)
@@ -256,8 +280,10 @@ def _add_bus_windows(
 def _add_bus_ends(builder: MeshBuilder, half: float, width: float, sill: float, top: float) -> None:
     """Add windscreen, destination sign, rear window and lamps."""
     glass_top = min(top - 0.42, sill + 1.3)
-    screen = frustum((half - 0.2, half + 0.01, width / 2 - 0.14, sill - 0.35),
-                     (half - 0.25, half - 0.10, width / 2 - 0.18, glass_top))  # fmt: skip
+    screen = frustum(
+        (half - 0.2, half + 0.01, width / 2 - 0.14, sill - 0.35),
+        (half - 0.25, half - 0.10, width / 2 - 0.18, glass_top),
+    )
     builder.add("windscreen", screen, WINDOW, Material.GLASS)
     sign = box((half - 0.12, 0, top - 0.26), (0.14, width * 0.6, 0.24))
     builder.add("destination_sign", sign, INDICATOR, Material.LAMP)
@@ -265,10 +291,12 @@ def _add_bus_ends(builder: MeshBuilder, half: float, width: float, sill: float, 
     builder.add("rear_window", rear, WINDOW, Material.GLASS)
     grille = box((-half + 0.01, 0, 0.95), (0.05, width * 0.6, 0.45))
     builder.add("engine_grille", grille, DARK)
-    add_lamp_pair(builder, "head_lamps", (half - 0.02, width / 2 - 0.36, 0.85),
-                  (0.08, 0.40, 0.18), HEAD_LAMP)  # fmt: skip
-    add_lamp_pair(builder, "tail_lamps", (-half + 0.01, width / 2 - 0.22, 1.1),
-                  (0.06, 0.20, 0.40), TAIL_LAMP)  # fmt: skip
+    add_lamp_pair(
+        builder, "head_lamps", (half - 0.02, width / 2 - 0.36, 0.85), (0.08, 0.40, 0.18), HEAD_LAMP
+    )
+    add_lamp_pair(
+        builder, "tail_lamps", (-half + 0.01, width / 2 - 0.22, 1.1), (0.06, 0.20, 0.40), TAIL_LAMP
+    )
     add_plate(builder, -half + 0.0, 0.62)
 
 

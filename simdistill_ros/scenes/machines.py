@@ -41,8 +41,9 @@ def _add_cab(builder: MeshBuilder, centre: Point, size: Point, rgb: Rgb) -> None
     """Add a glazed cab with four posts, a roof and a warning beacon."""
     x, y, z = centre
     length, width, height = size
-    builder.add("cab_windows", box(centre, (length * 0.94, width * 0.94, height)), WINDOW,
-                Material.GLASS)  # fmt: skip
+    builder.add(
+        "cab_windows", box(centre, (length * 0.94, width * 0.94, height)), WINDOW, Material.GLASS
+    )
     for dx in (-0.5, 0.5):
         for dy in (-0.5, 0.5):
             post = box((x + dx * (length - 0.08), y + dy * (width - 0.08), z), (0.1, 0.1, height))
@@ -76,8 +77,11 @@ def _add_arm(builder: MeshBuilder, points: list[Point], widths: list[float], rgb
     """Add a chain of tapering beams through `points`."""
     for start, end, width in zip(points[:-1], points[1:], widths, strict=True):
         builder.add("arm", tube(start, end, width, width * 0.75, sides=4), rgb, Material.PAINT)
-        builder.add("pins", tube((end[0], end[1] - 0.2, end[2]), (end[0], end[1] + 0.2, end[2]),
-                                 0.12, sides=6), DARK)  # fmt: skip
+        builder.add(
+            "pins",
+            tube((end[0], end[1] - 0.2, end[2]), (end[0], end[1] + 0.2, end[2]), 0.12, sides=6),
+            DARK,
+        )
 
 
 def _excavator(builder: MeshBuilder, dice: Dice, rgb: Rgb) -> None:
@@ -96,8 +100,10 @@ def _excavator(builder: MeshBuilder, dice: Dice, rgb: Rgb) -> None:
     _add_arm(builder, [(0.7, -0.25, 1.5), elbow, wrist, tip], [0.34, 0.26, 0.18], rgb)
     ram = tube((1.0, -0.25, 1.2), (1.9 * scale, -0.25, 2.7 + lift), 0.09, sides=6)
     builder.add("hydraulics", ram, STEEL, Material.PAINT)
-    bucket = frustum((tip[0] - 0.55, tip[0] + 0.05, 0.35, max(tip[2] - 0.7, 0.02)),
-                     (tip[0] - 0.35, tip[0] + 0.35, 0.48, tip[2] + 0.15))  # fmt: skip
+    bucket = frustum(
+        (tip[0] - 0.55, tip[0] + 0.05, 0.35, max(tip[2] - 0.7, 0.02)),
+        (tip[0] - 0.35, tip[0] + 0.35, 0.48, tip[2] + 0.15),
+    )
     builder.add("bucket", bucket, DARK)
 
 
@@ -114,11 +120,24 @@ def _loader(builder: MeshBuilder, dice: Dice, rgb: Rgb) -> None:
     for side in (-0.55, 0.55):
         start, end = (0.5, side, 1.75), (2.7 * scale, side, 0.6 + raised)
         builder.add("arm", tube(start, end, 0.17, sides=4), rgb, Material.PAINT)
-        builder.add("hydraulics", tube((0.6, side, 1.0), (2.0, side, 0.8 + raised), 0.08, sides=6),
-                    STEEL, Material.PAINT)  # fmt: skip
+        builder.add(
+            "hydraulics",
+            tube((0.6, side, 1.0), (2.0, side, 0.8 + raised), 0.08, sides=6),
+            STEEL,
+            Material.PAINT,
+        )
     z = 0.15 + raised
-    bucket = slab([(2.55 * scale, z), (3.55 * scale, z), (3.2 * scale, z + 0.3),
-                   (3.0 * scale, z + 1.0), (2.6 * scale, z + 0.9)], width / 2 + 0.08, 0.02)  # fmt: skip
+    bucket = slab(
+        [
+            (2.55 * scale, z),
+            (3.55 * scale, z),
+            (3.2 * scale, z + 0.3),
+            (3.0 * scale, z + 1.0),
+            (2.6 * scale, z + 0.9),
+        ],
+        width / 2 + 0.08,
+        0.02,
+    )
     builder.add("bucket", bucket, shade(STEEL, 0.7))
     add_lamp_pair(builder, "work_lamps", (0.55, 0.5, 3.1), (0.1, 0.2, 0.14), HEAD_LAMP)
 
@@ -132,10 +151,22 @@ def _bulldozer(builder: MeshBuilder, dice: Dice, rgb: Rgb) -> None:
     _add_cab(builder, (-0.55, 0, 2.35), (1.35, 1.45, 1.6), rgb)
     blade_x = 2.35 * scale
     for side in (-1.0, 1.0):
-        builder.add("push_arms", tube((0.3, side * 1.15, 0.6), (blade_x, side * 1.15, 0.5), 0.14,
-                                      sides=4), rgb, Material.PAINT)  # fmt: skip
-    blade = slab([(blade_x - 0.05, 0.12), (blade_x + 0.28, 0.08), (blade_x + 0.1, 0.7),
-                  (blade_x + 0.25, 1.35), (blade_x - 0.02, 1.3)], 1.65 * scale)  # fmt: skip
+        builder.add(
+            "push_arms",
+            tube((0.3, side * 1.15, 0.6), (blade_x, side * 1.15, 0.5), 0.14, sides=4),
+            rgb,
+            Material.PAINT,
+        )
+    blade = slab(
+        [
+            (blade_x - 0.05, 0.12),
+            (blade_x + 0.28, 0.08),
+            (blade_x + 0.1, 0.7),
+            (blade_x + 0.25, 1.35),
+            (blade_x - 0.02, 1.3),
+        ],
+        1.65 * scale,
+    )
     builder.add("blade", blade, shade(STEEL, 0.8))
     stack = tube((1.0, 0.25, 1.8), (1.0, 0.25, 2.7), 0.08, sides=6)
     builder.add("exhaust", stack, DARK)

@@ -46,7 +46,8 @@ class Mesh:
         faces: (F, 3) int32 vertex indices.
         rgb: (F, 3) linear reflectance, float32.
         material: (F,) uint8 values of `Material`.
-        param: (F, 3) float32; meaning depends on the material (facade: base height, storey height, window pitch).
+        param: (F, 3) float32; meaning depends on the material (facade: base height, storey height,
+            window pitch).
     """
 
     vertices: FloatArray

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How things move: paths, tracks over time, and car following along a lane.
 
-Time is seconds since the scene's first keyframe; tracks also cover a little time before and after the scene.
+Time is seconds since the scene's first keyframe; tracks also cover a little time before and after
+the scene.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Path:
         return np.asarray(positions + np.maximum(s - self.arc_m[-1], 0.0)[..., None] * last)
 
     def follow(self, times_s: FloatArray, s: FloatArray, wheelbase_m: float) -> Track:
-        """Return the track of a body whose middle is at `s` (T,) and whose axles stay on the path."""
+        """Return the track of a body with its middle at `s` (T,) and its axles on the path."""
         front = self.at(s + wheelbase_m / 2)
         rear = self.at(s - wheelbase_m / 2)
         yaw = np.unwrap(np.arctan2(front[:, 1] - rear[:, 1], front[:, 0] - rear[:, 0]))
@@ -105,7 +106,10 @@ def bezier(start: FloatArray, start_yaw: float, end: FloatArray, end_yaw: float)
     handle_1 = end - reach * np.array([np.cos(end_yaw), np.sin(end_yaw)])
     t = np.linspace(0.0, 1.0, 24)[:, None]
     return np.asarray(
-        (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * handle_0 + 3 * (1 - t) * t**2 * handle_1 + t**3 * end
+        (1 - t) ** 3 * start
+        + 3 * (1 - t) ** 2 * t * handle_0
+        + 3 * (1 - t) * t**2 * handle_1
+        + t**3 * end
     )
 
 
@@ -157,7 +161,9 @@ def drive_lane(
     phase, period = rng.uniform(0, 6.28, len(s)), rng.uniform(6.0, 14.0, len(s))
     v = wanted * 0.9
     if _all_closed(signals, float(times_s[0])):
-        v = np.minimum(v, np.sqrt(np.maximum(2 * 2.0 * _gap_to_signals(s, lengths, signals, times_s[0]), 0)))
+        v = np.minimum(
+            v, np.sqrt(np.maximum(2 * 2.0 * _gap_to_signals(s, lengths, signals, times_s[0]), 0))
+        )
     history = np.empty((len(times_s), len(s)))
     step = float(times_s[1] - times_s[0])
     for index, time_s in enumerate(times_s):
@@ -194,7 +200,7 @@ def _zone_limits(drivers: list[Driver], s: FloatArray) -> FloatArray:
 
 
 def _leader_gap(s: FloatArray, v: FloatArray, lengths: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return bumper gap and closing speed to the vehicle ahead; vehicles are ordered front first."""
+    """Return bumper gap and closing speed to the vehicle ahead; front vehicles come first."""
     gap, closing = np.full(len(s), np.inf), np.zeros(len(s))
     gap[1:] = s[:-1] - s[1:] - (lengths[:-1] + lengths[1:]) / 2
     closing[1:] = v[1:] - v[:-1]

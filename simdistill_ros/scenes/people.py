@@ -40,7 +40,9 @@ def build_pedestrian(dice: Dice) -> ObjectModel:
 
 def build_person(dice: Dice, kind: str, posture: str) -> ObjectModel:
     """Return a person of a given kind (`adult`, `child`, `worker`) and posture."""
-    height = {"adult": 1.72, "child": 1.22, "worker": 1.76}[kind] * float(dice.shape.uniform(0.93, 1.07))
+    height = {"adult": 1.72, "child": 1.22, "worker": 1.76}[kind] * float(
+        dice.shape.uniform(0.93, 1.07)
+    )
     height *= float(dice.paint.uniform(0.96, 1.04))
     girth = float(dice.shape.uniform(0.88, 1.18)) * (1.1 if kind == "child" else 1.0)
     shirt = paint_for(dice, CLOTHES, 8)
@@ -76,7 +78,10 @@ def _add_legs(
             ankle = (step, side * wide, 0.07 + (0.05 * height * stride if side < 0 else 0.0))
         builder.add("legs", tube(hip, knee, 0.052 * height, 0.038 * height, sides=7), rgb)
         builder.add("legs", tube(knee, ankle, 0.038 * height, 0.028 * height, sides=7), rgb)
-        shoe = box((ankle[0] + 0.035 * height, ankle[1], ankle[2] - 0.03), (0.15 * height, 0.055 * height, 0.08))
+        shoe = box(
+            (ankle[0] + 0.035 * height, ankle[1], ankle[2] - 0.03),
+            (0.15 * height, 0.055 * height, 0.08),
+        )
         builder.add("shoes", shoe, DARK)
 
 
@@ -104,10 +109,14 @@ def _add_trunk(
                 builder.add("vest_bands", band, WHITE, Material.REFLECTOR)
     elif dice.paint.random() < 0.25:
         hem = hip_z - height * 0.22
-        coat = tube((0, 0, hem), (0, 0, hip_z), 0.125 * height * girth, 0.10 * height * girth, sides=9)
+        coat = tube(
+            (0, 0, hem), (0, 0, hip_z), 0.125 * height * girth, 0.10 * height * girth, sides=9
+        )
         builder.add("skirt", coat, rgb)
     if not worker and dice.paint.random() < 0.35:
-        pack = box((-0.15 * height, 0, hip_z + 0.2 * height), (0.10 * height, 0.17 * height, 0.24 * height))
+        pack = box(
+            (-0.15 * height, 0, hip_z + 0.2 * height), (0.10 * height, 0.17 * height, 0.24 * height)
+        )
         builder.add("backpack", pack, choose(dice.paint, CLOTHES))
 
 
@@ -116,16 +125,26 @@ def _add_head(
 ) -> None:
     top = hip_z + 0.5 * height
     centre_z = top - 0.072 * height
-    builder.add("neck", tube((0, 0, centre_z - 0.12 * height), (0, 0, centre_z), 0.032 * height,
-                             sides=6), skin)  # fmt: skip
-    builder.add("head", ball((0.008, 0, centre_z), (0.058 * height, 0.048 * height, 0.068 * height)),
-                skin)  # fmt: skip
+    builder.add(
+        "neck",
+        tube((0, 0, centre_z - 0.12 * height), (0, 0, centre_z), 0.032 * height, sides=6),
+        skin,
+    )
+    builder.add(
+        "head", ball((0.008, 0, centre_z), (0.058 * height, 0.048 * height, 0.068 * height)), skin
+    )
     if worker:
-        helmet = ball((0, 0, centre_z + 0.03 * height), (0.085 * height, 0.072 * height, 0.05 * height))
-        builder.add("helmet", helmet, YELLOW if dice.shape.random() < 0.6 else WHITE, Material.PAINT)
+        helmet = ball(
+            (0, 0, centre_z + 0.03 * height), (0.085 * height, 0.072 * height, 0.05 * height)
+        )
+        builder.add(
+            "helmet", helmet, YELLOW if dice.shape.random() < 0.6 else WHITE, Material.PAINT
+        )
         return
-    hair = ball((-0.012 * height, 0, centre_z + 0.014 * height),
-                (0.060 * height, 0.056 * height, 0.062 * height))  # fmt: skip
+    hair = ball(
+        (-0.012 * height, 0, centre_z + 0.014 * height),
+        (0.060 * height, 0.056 * height, 0.062 * height),
+    )
     builder.add("hair", hair, choose(dice.paint, HAIR))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records one scene: renders every sensor at its own stamp, writes the files, returns the table rows."""
+"""Records one scene: every sensor at its own stamp, files on disk, rows for the tables."""
 
 from __future__ import annotations
 
@@ -52,8 +52,12 @@ class Recorder:
         self._data: dict[str, list[tables.Row]] = defaultdict(list)
         self._annotations: dict[int, list[tables.Row]] = defaultdict(list)
         self._useful: set[int] = set()
-        self._surface = [surface_points(actor.model.mesh, self._rng) for actor in scene.world.actors]
-        self._gains = {camera.channel: float(self._rng.uniform(0.92, 1.08)) for camera in scene.rig.cameras}
+        self._surface = [
+            surface_points(actor.model.mesh, self._rng) for actor in scene.world.actors
+        ]
+        self._gains = {
+            camera.channel: float(self._rng.uniform(0.92, 1.08)) for camera in scene.rig.cameras
+        }
 
     def record(self, on_keyframe: Callable[[], None] = lambda: None) -> tables.Tables:
         """Render and write the whole scene.
@@ -66,7 +70,9 @@ class Recorder:
         """
         self._add_log_and_sensors()
         for index in range(self._config.keyframes):
-            stamp_us = self._start_us + index * KEYFRAME_PERIOD_US + int(self._rng.integers(-300, 301))
+            stamp_us = (
+                self._start_us + index * KEYFRAME_PERIOD_US + int(self._rng.integers(-300, 301))
+            )
             token = tables.make_token(*self._key, "sample", index)
             self._record_keyframe(token, stamp_us, index)
             self._rows["sample"].append(
@@ -93,7 +99,7 @@ class Recorder:
             fire_us = stamp_us - camera.lead_us + int(self._rng.integers(-400, 401))
             if index and self._config.sweeps == "all":
                 for step in range(_IMAGES_PER_KEYFRAME - 1, 0, -1):
-                    image_us = int(round(fire_us - step * CAMERA_PERIOD_US))
+                    image_us = round(fire_us - step * CAMERA_PERIOD_US)
                     self._record_camera(camera, sample, image_us, is_key=False)
             self._record_camera(camera, sample, fire_us, is_key=True)
         moment = self._moment(stamp_us)
@@ -113,7 +119,9 @@ class Recorder:
         path = self._add_data(camera.channel, sample, stamp_us, is_key=is_key, suffix="jpg")
         path.write_bytes(jpeg)
 
-    def _record_lidar(self, moment: Moment, sample: str, stamp_us: int, *, is_key: bool) -> FloatArray:
+    def _record_lidar(
+        self, moment: Moment, sample: str, stamp_us: int, *, is_key: bool
+    ) -> FloatArray:
         ego_from_lidar = self._scene.rig.ego_from_lidar
         sweep: Float32 = scan(moment, ego_from_lidar, self._rng)
         path = self._add_data(LIDAR, sample, stamp_us, is_key=is_key, suffix="pcd.bin")
@@ -121,7 +129,9 @@ class Recorder:
         global_from_lidar = self._scene.world.global_from_ego(moment.time_s) @ ego_from_lidar
         return sweep_in_global(sweep, global_from_lidar)
 
-    def _add_data(self, channel: str, sample: str, stamp_us: int, *, is_key: bool, suffix: str) -> Path:
+    def _add_data(
+        self, channel: str, sample: str, stamp_us: int, *, is_key: bool, suffix: str
+    ) -> Path:
         """Add the sample_data and ego_pose rows of one file; return its path, folder made."""
         token = self._token("data", channel, stamp_us)
         folder = "samples" if is_key else "sweeps"
@@ -171,7 +181,9 @@ class Recorder:
             points = self._count_points(index, centres[index], points_global)
             if points or fraction > 0:
                 self._useful.add(index)
-            self._add_annotation(index, sample, moment.time_s, centres[index], points, float(fraction))
+            self._add_annotation(
+                index, sample, moment.time_s, centres[index], points, float(fraction)
+            )
 
     def _surface_at(self, index: int, centre: FloatArray) -> FloatArray:
         c, s = np.cos(centre[3]), np.sin(centre[3])
@@ -186,7 +198,13 @@ class Recorder:
         return int(inside.sum())
 
     def _add_annotation(
-        self, index: int, sample: str, time_s: float, centre: FloatArray, points: int, fraction: float
+        self,
+        index: int,
+        sample: str,
+        time_s: float,
+        centre: FloatArray,
+        points: int,
+        fraction: float,
     ) -> None:
         actor = self._scene.world.actors[index]
         length, width, height = actor.model.size_lwh_m
@@ -219,7 +237,10 @@ class Recorder:
                 "location": f"sim-town-{plan.town}",
             }
         )
-        sensors = [(camera.channel, camera.ego_from_cam, camera.image_from_cam.tolist()) for camera in rig.cameras]
+        sensors = [
+            (camera.channel, camera.ego_from_cam, camera.image_from_cam.tolist())
+            for camera in rig.cameras
+        ]
         sensors.append((LIDAR, rig.ego_from_lidar, []))
         for channel, ego_from_sensor, intrinsic in sensors:
             self._rows["calibrated_sensor"].append(
@@ -244,14 +265,16 @@ class Recorder:
             self._rows["instance"].append(
                 {
                     "token": rows[0]["instance_token"],
-                    "category_token": tables.category_token(self._scene.world.actors[index].model.category),
+                    "category_token": tables.category_token(
+                        self._scene.world.actors[index].model.category
+                    ),
                     "nbr_annotations": len(rows),
                     "first_annotation_token": rows[0]["token"],
                     "last_annotation_token": rows[-1]["token"],
                 }
             )
         samples = self._rows["sample"]
-        plan = self._scene.plan
+        plan, light = self._scene.plan, self._scene.world.light.kind
         self._rows["scene"].append(
             {
                 "token": self._token("scene"),
@@ -260,6 +283,6 @@ class Recorder:
                 "first_sample_token": samples[0]["token"],
                 "last_sample_token": samples[-1]["token"],
                 "name": plan.name,
-                "description": f"Generated: {self._scene.world.light.kind}, town {plan.town}, look {plan.look}",
+                "description": f"Generated, {light}, town {plan.town}, look {plan.look}",
             }
         )

@@ -15,7 +15,7 @@ from simdistill_ros.scenes.shading import Rays, radiance
 from simdistill_ros.scenes.shapes import FloatArray
 from simdistill_ros.scenes.world import NOBODY, Hits, Moment
 
-_EXTRA_OFFSETS_PX = ((-0.33, -0.20), (0.20, -0.33), (0.13, 0.40))
+_EXTRA_OFFSETS_PX = ((-0.34, -0.22), (0.30, 0.34))
 _FULL_OFFSETS_PX = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 
 
@@ -59,7 +59,10 @@ class Renderer:
         width, height = self._size
         global_from_cam = moment.world.global_from_ego(moment.time_s) @ camera.ego_from_cam
         if self._antialias == "full":
-            parts = [self._sample(moment, camera, global_from_cam, None, offset) for offset in _FULL_OFFSETS_PX]
+            parts = [
+                self._sample(moment, camera, global_from_cam, None, offset)
+                for offset in _FULL_OFFSETS_PX
+            ]
             colour = np.mean([part[0] for part in parts], axis=0, dtype=np.float32)
             _, hits = self._hits(moment, camera, global_from_cam, None, (0.0, 0.0))
         else:
@@ -89,10 +92,11 @@ class Renderer:
         x = ((flat % width) + offset_px[0] - k[0, 2]) / k[0, 0]
         y = ((flat // width) + offset_px[1] - k[1, 2]) / k[1, 1]
         rays = np.stack([x, y, np.ones_like(x)], axis=1)
-        rays = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+        unit = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        directions = np.asarray(unit, dtype=np.float32)
         if pixels is None:
-            self._rays[key] = rays
-        return rays
+            self._rays[key] = directions
+        return directions
 
     def _hits(
         self,
@@ -106,8 +110,13 @@ class Renderer:
         directions = local @ global_from_cam[:3, :3].T.astype(np.float32)
         origins = np.empty_like(directions)
         origins[:] = global_from_cam[:3, 3]
-        jitter = np.resize(self._jitter, (len(directions), 2))
-        rays = Rays(origins, directions, float(1.0 / camera.image_from_cam[0, 0]), jitter)
+        soft = moment.world.light.sun_spread > 0.0
+        jitter = (
+            np.resize(self._jitter, (len(directions), 2)) if soft else np.zeros((0, 2), np.float32)
+        )
+        frame_hw = self._size[::-1] if pixels is None else None
+        pixel_rad = float(1.0 / camera.image_from_cam[0, 0])
+        rays = Rays(origins, directions, pixel_rad, jitter, frame_hw)
         return rays, moment.trace(origins, directions)
 
     def _sample(
@@ -134,15 +143,22 @@ class Renderer:
         columns = (np.arange(width) + shift[1]) % 512
         grain = self._grain[rows][:, columns]
         response += grain[..., None] * np.float32(light.noise)
-        chroma = self._grain[columns % 512][:, rows % 512].T if height == width else self._grain[rows][:, columns[::-1]]
+        chroma = (
+            self._grain[columns % 512][:, rows % 512].T
+            if height == width
+            else self._grain[rows][:, columns[::-1]]
+        )
         response[..., 0] += chroma * np.float32(light.noise * 0.5)
         response[..., 2] -= chroma * np.float32(light.noise * 0.5)
         return np.asarray(cv2.convertScaleAbs(np.clip(response, 0.0, 255.0)), dtype=np.uint8)
 
 
 def _response_curve() -> Float32:
+    """Return grey levels (4096,) for exposures of 0 to 4: soft shoulder, gamma, some contrast."""
     exposure = np.arange(4096) / 1024.0
-    return (255.0 * np.power(1.0 - np.exp(-1.7 * exposure), 1 / 2.2)).astype(np.float32)
+    screen = np.power(1.0 - np.exp(-1.7 * exposure), 1 / 2.2)
+    steep = screen * screen * (3.0 - 2.0 * screen)
+    return np.asarray(255.0 * (0.45 * screen + 0.55 * steep), dtype=np.float32)
 
 
 _RESPONSE = _response_curve()
@@ -155,16 +171,15 @@ def _edge_mask(moment: Moment, hits: Hits, shape_hw: tuple[int, int]) -> npt.NDA
     world = moment.world
     key = (world.owner[face] * 16 + world.material[face] + 64).astype(np.int32)
     key[face < 0] = -1
-    normals = moment.normals[face]
     mask = np.zeros(shape_hw, bool)
     for axis in (0, 1):
         here = tuple(slice(None, -1) if a == axis else slice(None) for a in (0, 1))
         there = tuple(slice(1, None) if a == axis else slice(None) for a in (0, 1))
         differs = key[here] != key[there]
-        split = face[here] != face[there]
-        bend = np.abs(np.einsum("hwc,hwc->hw", normals[here], normals[there])) < 0.9
-        jump = np.abs(distance[here] - distance[there]) > 0.06 * distance[here]
-        differs |= split & (bend | jump)
+        differs |= np.abs(distance[here] - distance[there]) > 0.06 * distance[here]
+        rest = np.nonzero((face[here] != face[there]) & ~differs)
+        first, second = moment.normals[face[here][rest]], moment.normals[face[there][rest]]
+        differs[rest] = np.abs(np.einsum("mc,mc->m", first, second)) < 0.9
         mask[here] |= differs
         mask[there] |= differs
     return mask.ravel()

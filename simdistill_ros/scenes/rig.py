@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sensors of the vehicle: nuScenes' six cameras and LIDAR_TOP, rounded, with slight variation per scene."""
+"""The vehicle's sensors: nuScenes' six cameras and LIDAR_TOP, slightly different per scene."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EGO_AXES_FROM_CAM = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.
 
 @dataclass(frozen=True)
 class _Mount:
-    """Position (x, y, z) in ego metres, heading in degrees, focal length in native pixels, lead in ms."""
+    """Position in the ego frame, heading, focal length at native size, lead before the LiDAR."""
 
     position_m: tuple[float, float, float]
     heading_deg: float
@@ -74,7 +74,9 @@ class Rig:
 
 def make_rig(rng: np.random.Generator, width_px: int, height_px: int) -> Rig:
     """Return the rig with millimetre and sub-degree variation drawn from `rng`."""
-    cameras = [_make_camera(name, mount, rng, width_px, height_px) for name, mount in _CAMERAS.items()]
+    cameras = [
+        _make_camera(name, mount, rng, width_px, height_px) for name, mount in _CAMERAS.items()
+    ]
     roll, pitch, yaw = rng.normal(0.0, 0.006, 3)
     rotation = _rotation(float(roll), float(pitch), np.radians(-90.0) + float(yaw))
     position = np.array([0.96, 0.0, 1.84]) + rng.normal(0.0, 0.01, 3)
@@ -98,7 +100,7 @@ def _make_camera(
         ]
     )
     ego_from_cam = rigid(rotation @ _EGO_AXES_FROM_CAM, position)
-    return Camera(name, ego_from_cam, image_from_cam, int(round(mount.lead_ms * 1000)))
+    return Camera(name, ego_from_cam, image_from_cam, round(mount.lead_ms * 1000))
 
 
 def _rotation(roll_rad: float, pitch_rad: float, yaw_rad: float) -> FloatArray:

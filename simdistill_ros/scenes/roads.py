@@ -110,7 +110,7 @@ def make_main_road(rng: np.random.Generator, length_m: float, profile: Profile) 
 def make_cross_road(
     rng: np.random.Generator, main: Road, s_m: float, profile: Profile, reach_m: float
 ) -> Road:
-    """Return a nearly straight road that crosses `main` at `s_m` and reaches `reach_m` to both sides."""
+    """Return a straight road across `main` at `s_m`, `reach_m` long to each side."""
     middle = main.point(s_m, 0.0)
     heading = float(main.heading(s_m)) + np.pi / 2 + float(rng.uniform(-0.12, 0.12))
     count = int(2 * reach_m / STEP_M) + 1

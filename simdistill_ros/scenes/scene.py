@@ -50,8 +50,10 @@ def build_scene(config: GeneratorConfig, plan: ScenePlan) -> Scene:
     stage = Stage(config.duration_s)
     reserve_ego(stage, route)
     obstacles = [placed for placed in town.scenery if placed.radius_m < _SMALL_OBSTACLE_M]
-    stage.reserve_circles(np.array([placed.xy for placed in obstacles]),
-                          np.array([placed.radius_m for placed in obstacles]))  # fmt: skip
+    stage.reserve_circles(
+        np.array([placed.xy for placed in obstacles]),
+        np.array([placed.radius_m for placed in obstacles]),
+    )
     for group in groups:
         stage.add(group)
     life = StreetLife(town, plan.look, life_rng, stage, config.duration_s)
@@ -83,7 +85,9 @@ def _beat(town: Town, route: Route) -> Beat:
     return Beat(max(low, 8.0), min(high, town.main.length_m - 8.0), route.lane.direction)
 
 
-def _comes_near(xy: np.ndarray[tuple[int, int], np.dtype[np.float64]], route: Route, reach_m: float) -> bool:
+def _comes_near(
+    xy: np.ndarray[tuple[int, int], np.dtype[np.float64]], route: Route, reach_m: float
+) -> bool:
     ego = route.track.xy[::10]
     points = xy[:: max(len(xy) // 60, 1)]
     return bool((np.linalg.norm(points[:, None] - ego[None], axis=2) < reach_m).any())

@@ -44,8 +44,10 @@ def make_building(
     body = box((0, 0, (height - foundation) / 2), (width, depth, height + foundation))
     builder.add("walls", body, wall, Material.FACADE, param)
     if height < 9.0 and rng.random() < 0.6:
-        ridge = slab([(-depth / 2 - 0.4, height), (depth / 2 + 0.4, height),
-                      (0.0, height + depth * 0.32)], width / 2 + 0.3)  # fmt: skip
+        ridge = slab(
+            [(-depth / 2 - 0.4, height), (depth / 2 + 0.4, height), (0.0, height + depth * 0.32)],
+            width / 2 + 0.3,
+        )
         turned = ridge[0][:, [1, 0, 2]], ridge[1]
         builder.add("roof", turned, choose(rng, ROOF_PAINTS), Material.MASONRY)
     else:
@@ -64,7 +66,9 @@ def make_building(
     return builder.build()
 
 
-def _leaf_ball(rng: np.random.Generator, centre: tuple[float, float, float], radius: float) -> Shape:
+def _leaf_ball(
+    rng: np.random.Generator, centre: tuple[float, float, float], radius: float
+) -> Shape:
     vertices, faces = ball((0, 0, 0), (radius, radius, radius * 0.85), rings=6, sides=9)
     lumps = rng.uniform(0.78, 1.12, (len(vertices), 1))
     return vertices * lumps + np.asarray(centre), faces
@@ -77,7 +81,9 @@ def make_tree(rng: np.random.Generator, paints: tuple[Rgb, ...] = LEAVES) -> Mes
     leaf = choose(rng, paints)
     bark = (0.30, 0.23, 0.17)
     radius = 0.035 * height * float(rng.uniform(0.6, 1.0))
-    builder.add("trunk", tube((0, 0, -0.4), (0, 0, height * 0.6), radius, radius * 0.6, sides=6), bark)
+    builder.add(
+        "trunk", tube((0, 0, -0.4), (0, 0, height * 0.6), radius, radius * 0.6, sides=6), bark
+    )
     if rng.random() < 0.25:
         for level in range(4):
             z = height * (0.22 + 0.19 * level)
@@ -89,10 +95,18 @@ def make_tree(rng: np.random.Generator, paints: tuple[Rgb, ...] = LEAVES) -> Mes
     builder.add("crown", _leaf_ball(rng, (0, 0, height * 0.72), crown), leaf, Material.FOLIAGE)
     for _ in range(3):
         angle, reach = float(rng.uniform(0, 2 * np.pi)), crown * 0.75
-        centre = (reach * np.cos(angle), reach * np.sin(angle), height * float(rng.uniform(0.58, 0.8)))
+        centre = (
+            reach * np.cos(angle),
+            reach * np.sin(angle),
+            height * float(rng.uniform(0.58, 0.8)),
+        )
         size = crown * float(rng.uniform(0.55, 0.8))
-        builder.add("crown", _leaf_ball(rng, centre, size), shade(leaf, float(rng.uniform(0.8, 1.2))),
-                    Material.FOLIAGE)  # fmt: skip
+        builder.add(
+            "crown",
+            _leaf_ball(rng, centre, size),
+            shade(leaf, float(rng.uniform(0.8, 1.2))),
+            Material.FOLIAGE,
+        )
     return builder.build()
 
 
@@ -112,7 +126,9 @@ def make_street_lamp(rng: np.random.Generator) -> Mesh:
     """Return a lamp post whose arm points along +y."""
     builder, height = MeshBuilder(), float(rng.uniform(6.0, 8.5))
     builder.add("post", tube((0, 0, -0.3), (0, 0, height), 0.10, 0.06, sides=6), shade(STEEL, 0.8))
-    builder.add("arm", tube((0, 0, height), (0, 1.8, height + 0.2), 0.05, sides=5), shade(STEEL, 0.8))
+    builder.add(
+        "arm", tube((0, 0, height), (0, 1.8, height + 0.2), 0.05, sides=5), shade(STEEL, 0.8)
+    )
     builder.add("lamp", box((0, 1.9, height + 0.15), (0.25, 0.6, 0.12)), WHITE, Material.LAMP)
     return builder.build()
 
@@ -126,7 +142,9 @@ def make_traffic_light(rng: np.random.Generator) -> Mesh:
         builder.add("housing", box((0, y, z), (0.3, 0.36, 1.0)), DARK)
         for index, rgb in enumerate(((0.9, 0.05, 0.05), (0.95, 0.7, 0.1), (0.1, 0.8, 0.3))):
             centre = (-0.15, y, z + 0.3 - 0.3 * index)
-            builder.add("lamps", ball(centre, (0.05, 0.1, 0.1), rings=3, sides=6), rgb, Material.LAMP)
+            builder.add(
+                "lamps", ball(centre, (0.05, 0.1, 0.1), rings=3, sides=6), rgb, Material.LAMP
+            )
     return builder.build()
 
 
@@ -136,7 +154,9 @@ def make_sign(rng: np.random.Generator) -> Mesh:
     builder.add("post", tube((0, 0, -0.2), (0, 0, height), 0.035, sides=5), STEEL)
     rgb = choose(rng, ((0.8, 0.1, 0.1), (0.1, 0.25, 0.6), (0.95, 0.75, 0.1), WHITE))
     if rng.random() < 0.5:
-        plate = tube((-0.05, 0, height), (-0.02, 0, height), float(rng.uniform(0.3, 0.42)), sides=10)
+        plate = tube(
+            (-0.05, 0, height), (-0.02, 0, height), float(rng.uniform(0.3, 0.42)), sides=10
+        )
     else:
         plate = box((-0.04, 0, height), (0.03, *rng.uniform([0.4, 0.4], [0.9, 0.8])))
     builder.add("plate", plate, rgb, Material.REFLECTOR)
@@ -146,8 +166,10 @@ def make_sign(rng: np.random.Generator) -> Mesh:
 def _dumpster(builder: MeshBuilder, rng: np.random.Generator) -> None:
     rgb = choose(rng, FLEET_PAINTS)
     size = rng.uniform([1.8, 1.2, 1.2], [5.5, 2.3, 2.4])
-    tub = frustum((-size[0] / 2 + 0.15, size[0] / 2 - 0.15, size[1] / 2 - 0.1, 0.1),
-                  (-size[0] / 2, size[0] / 2, size[1] / 2, size[2]))  # fmt: skip
+    tub = frustum(
+        (-size[0] / 2 + 0.15, size[0] / 2 - 0.15, size[1] / 2 - 0.1, 0.1),
+        (-size[0] / 2, size[0] / 2, size[1] / 2, size[2]),
+    )
     builder.add("tub", tub, rgb, Material.PAINT)
     builder.add("lid", box((0, 0, size[2] + 0.05), (size[0], size[1] * 0.96, 0.1)), shade(rgb, 0.5))
 
@@ -156,7 +178,9 @@ def _mailbox(builder: MeshBuilder, rng: np.random.Generator) -> None:
     rgb, height = choose(rng, FLEET_PAINTS), float(rng.uniform(1.1, 1.9))
     builder.add("case", box((0, 0, height * 0.58), (0.55, 0.5, height * 0.84)), rgb, Material.PAINT)
     builder.add("feet", box((0, 0, height * 0.08), (0.45, 0.4, height * 0.16)), DARK)
-    builder.add("cap", tube((-0.27, 0, height), (0.27, 0, height), 0.25, sides=10), rgb, Material.PAINT)
+    builder.add(
+        "cap", tube((-0.27, 0, height), (0.27, 0, height), 0.25, sides=10), rgb, Material.PAINT
+    )
 
 
 def _bollards(builder: MeshBuilder, rng: np.random.Generator) -> None:
@@ -165,22 +189,30 @@ def _bollards(builder: MeshBuilder, rng: np.random.Generator) -> None:
     for index in range(int(rng.integers(2, 6))):
         x = index * 1.5
         builder.add("post", tube((x, 0, -0.1), (x, 0, height), 0.09, sides=8), rgb)
-        builder.add("ring", tube((x, 0, height * 0.7), (x, 0, height * 0.85), 0.095, sides=8), WHITE)
+        builder.add(
+            "ring", tube((x, 0, height * 0.7), (x, 0, height * 0.85), 0.095, sides=8), WHITE
+        )
 
 
 def _hydrant(builder: MeshBuilder, rng: np.random.Generator) -> None:
     rgb = choose(rng, ((0.8, 0.1, 0.08), (0.95, 0.75, 0.1), ORANGE))
     builder.add("barrel", tube((0, 0, 0), (0, 0, 0.65), 0.13, sides=8), rgb, Material.PAINT)
     builder.add("cap", ball((0, 0, 0.68), (0.15, 0.15, 0.12), rings=4), rgb, Material.PAINT)
-    builder.add("outlets", tube((0, -0.22, 0.45), (0, 0.22, 0.45), 0.07, sides=6), rgb, Material.PAINT)
+    builder.add(
+        "outlets", tube((0, -0.22, 0.45), (0, 0.22, 0.45), 0.07, sides=6), rgb, Material.PAINT
+    )
 
 
 def _planter(builder: MeshBuilder, rng: np.random.Generator) -> None:
     width = float(rng.uniform(1.2, 2.6))
     builder.add("trough", box((0, 0, 0.35), (0.6, width, 0.7)), (0.62, 0.6, 0.56), Material.MASONRY)
     for y in np.linspace(-width / 3, width / 3, 3):
-        builder.add("plants", _leaf_ball(rng, (0, float(y), 0.85), 0.32), choose(rng, LEAVES),
-                    Material.FOLIAGE)  # fmt: skip
+        builder.add(
+            "plants",
+            _leaf_ball(rng, (0, float(y), 0.85), 0.32),
+            choose(rng, LEAVES),
+            Material.FOLIAGE,
+        )
 
 
 def _shelter(builder: MeshBuilder, rng: np.random.Generator) -> None:
@@ -210,8 +242,12 @@ def _billboard(builder: MeshBuilder, rng: np.random.Generator) -> None:
     builder.add("legs", box((0, 0.8, 0.6), (0.1, 0.1, 1.8)), STEEL)
     builder.add("frame", box((0, 0, 1.9), (0.16, 2.3, 1.8)), DARK)
     for side in (-1.0, 1.0):
-        builder.add("poster", box((side * 0.09, 0, 1.9), (0.02, 2.1, 1.6)), choose(rng, FLEET_PAINTS))
-        builder.add("poster", box((side * 0.10, 0.2, 1.7), (0.02, 1.0, 0.7)), choose(rng, FLEET_PAINTS))
+        builder.add(
+            "poster", box((side * 0.09, 0, 1.9), (0.02, 2.1, 1.6)), choose(rng, FLEET_PAINTS)
+        )
+        builder.add(
+            "poster", box((side * 0.10, 0.2, 1.7), (0.02, 1.0, 0.7)), choose(rng, FLEET_PAINTS)
+        )
 
 
 CLUTTER: tuple[tuple[Callable[[MeshBuilder, np.random.Generator], None], float], ...] = (
@@ -236,8 +272,10 @@ def make_wall(rng: np.random.Generator, length: float) -> Mesh:
         builder.add("wall", wall, choose(rng, WALL_PAINTS), Material.MASONRY)
         return builder.build()
     rgb = choose(rng, ((0.45, 0.34, 0.24), WHITE, (0.2, 0.22, 0.2)))
-    pieces = [box((float(x), 0, height / 2 - 0.2), (0.14, 0.04, height + 0.4))
-              for x in np.arange(-length / 2, length / 2, 0.34)]  # fmt: skip
+    pieces = [
+        box((float(x), 0, height / 2 - 0.2), (0.14, 0.04, height + 0.4))
+        for x in np.arange(-length / 2, length / 2, 0.34)
+    ]
     for piece in pieces:
         builder.add("pickets", piece, rgb)
     builder.add("rail", box((0, 0, height * 0.7), (length, 0.06, 0.1)), rgb)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Radiance of ray hits: procedural materials, sun with cast shadows, sky light, reflections, haze."""
+"""Radiance of ray hits: procedural materials, shadows, sky light, reflections, haze."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,13 +25,15 @@ class Rays:
         origins: (M, 3) global metres.
         directions: (M, 3) unit vectors.
         pixel_rad: Angle that one ray stands for.
-        jitter: (M, 2) values in [-1, 1] for soft light.
+        jitter: (M, 2) values in [-1, 1] for soft light; may be empty under hard light.
+        frame_hw: Image size when the rays are all pixels of an image in row order, else None.
     """
 
     origins: Float32
     directions: Float32
     pixel_rad: float
     jitter: Float32
+    frame_hw: tuple[int, int] | None = None
 
 
 def cell_hash(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> Float32:
@@ -65,13 +68,15 @@ def _surface(moment: Moment, rays: Rays, hits: Hits, index: npt.NDArray[np.intp]
     albedo = world.rgb[face]
     footprint = distance * np.float32(rays.pixel_rad)
     glazed = _apply_patterns(moment, albedo, material, face, points, normals, footprint, cosine)
-    lit = _sunlight(moment, points, normals, rays.jitter[index])
+    lit = _sunlight(moment, points, normals, rays, index)
     up = normals[:, 2] * np.float32(0.5) + np.float32(0.5)
-    sky = (light.sky_rgb * np.float32(0.6) + light.horizon_rgb * np.float32(0.4)) * np.float32(light.ambient)
+    sky = (light.sky_rgb * np.float32(0.6) + light.horizon_rgb * np.float32(0.4)) * np.float32(
+        light.ambient
+    )
     bounce = light.horizon_rgb * np.float32(0.22) + light.sun_rgb * np.float32(0.06)
     incoming = bounce + (sky - bounce) * up[:, None]
     incoming += lit[:, None] * light.sun_rgb
-    colour = albedo * incoming
+    colour: Float32 = albedo * incoming
     _add_reflections(moment, colour, material, glazed, directions, normals, cosine, lit)
     lamps = np.flatnonzero(material == Material.LAMP)
     colour[lamps] += albedo[lamps] * np.float32(light.lamp_gain)
@@ -81,8 +86,14 @@ def _surface(moment: Moment, rays: Rays, hits: Hits, index: npt.NDArray[np.intp]
     return colour
 
 
-def _sunlight(moment: Moment, points: Float32, normals: Float32, jitter: Float32) -> Float32:
-    """Return the cosine-weighted share of direct light at each point."""
+def _sunlight(
+    moment: Moment,
+    points: Float32,
+    normals: Float32,
+    rays: Rays,
+    index: npt.NDArray[np.intp],
+) -> Float32:
+    """Return the cosine-weighted share of direct light at each point; `index` is its ray."""
     light = moment.world.light
     cosine = np.clip(normals @ light.sun_direction, 0.0, None)
     toward = np.flatnonzero(cosine > 0.0)
@@ -90,10 +101,15 @@ def _sunlight(moment: Moment, points: Float32, normals: Float32, jitter: Float32
     directions = np.empty_like(origins)
     directions[:] = light.sun_direction
     if light.sun_spread > 0.0:
-        directions[:, :2] += jitter[toward] * np.float32(light.sun_spread * 1.4)
+        directions[:, :2] += rays.jitter[index[toward]] * np.float32(light.sun_spread * 1.4)
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     blocked = moment.occluded(origins, directions)
-    cosine[toward[blocked]] = 0.0
+    if light.sun_spread > 0.0 and rays.frame_hw is not None:
+        share = np.ones(rays.frame_hw, np.float32)
+        share.ravel()[index[toward[blocked]]] = 0.0
+        cosine *= cv2.blur(share, (5, 5)).ravel()[index]
+    else:
+        cosine[toward[blocked]] = 0.0
     return np.asarray(cosine, dtype=np.float32)
 
 
@@ -116,11 +132,15 @@ def _apply_patterns(
     if len(leaves):
         cell = np.maximum(footprint[leaves] * 2.0, 0.12)[:, None]
         grid = np.floor(points[leaves] / cell).astype(np.int32)
-        albedo[leaves] *= (0.45 + 1.0 * cell_hash(grid[:, 0] + 31 * grid[:, 2], grid[:, 1]))[:, None]
+        albedo[leaves] *= (0.45 + 1.0 * cell_hash(grid[:, 0] + 31 * grid[:, 2], grid[:, 1]))[
+            :, None
+        ]
     stone = np.flatnonzero(material == Material.MASONRY)
     if len(stone):
         grid = np.floor(points[stone] / np.float32(0.35)).astype(np.int32)
-        albedo[stone] *= (0.86 + 0.26 * cell_hash(grid[:, 0] + 17 * grid[:, 2], grid[:, 1]))[:, None]
+        albedo[stone] *= (0.86 + 0.26 * cell_hash(grid[:, 0] + 17 * grid[:, 2], grid[:, 1]))[
+            :, None
+        ]
     walls = np.flatnonzero(material == Material.FACADE)
     if not len(walls):
         return walls
@@ -148,10 +168,19 @@ def _facade(
     vertical = np.abs(normals[:, 2]) < 0.5
     glass = np.where(shop, wide, upper) & vertical
     random = cell_hash(column, row)
-    stain = cell_hash(np.floor(along * 2.2).astype(np.int32), np.floor(points[:, 2] * 2.2).astype(np.int32))
-    albedo[walls] *= (0.88 + 0.2 * stain)[:, None]
-    frame = (np.where(shop, (fu > 0.04) & (fu < 0.96) & (fv > 0.16) & (fv < 0.78),
-                      (fu > 0.20) & (fu < 0.80) & (fv > 0.25) & (fv < 0.86)) & vertical & ~glass)  # fmt: skip
+    stain = cell_hash(
+        np.floor(along * 3.1).astype(np.int32), np.floor(points[:, 2] * 3.1).astype(np.int32)
+    )
+    albedo[walls] *= (0.95 + 0.1 * stain)[:, None]
+    frame = (
+        np.where(
+            shop,
+            (fu > 0.04) & (fu < 0.96) & (fv > 0.16) & (fv < 0.78),
+            (fu > 0.20) & (fu < 0.80) & (fv > 0.25) & (fv < 0.86),
+        )
+        & vertical
+        & ~glass
+    )
     albedo[walls[frame]] = albedo[walls[frame]] * 0.4 + 0.25
     sign = shop & vertical & (fv > 0.80) & (fv < 0.95) & (random > 0.35)
     hue = np.stack([random, (random * 7.3) % 1.0, (random * 3.1) % 1.0], axis=1)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triangle primitives from which every object is built.
 
-A shape is a pair (vertices (V, 3) in metres, faces (F, 3) vertex indices). Winding does not matter: shading turns
+A shape is a pair (vertices (V, 3) in metres, faces (F, 3) vertex indices). Winding does not
+matter: shading turns
 every normal towards its viewer.
 """
 
@@ -37,7 +38,8 @@ def frustum(lower: Point, upper: Point) -> Shape:
     """Return a hexahedron between two level rectangles.
 
     Args:
-        lower: (x0, x1, half_width, z) of the lower rectangle, which spans y = -half_width..half_width; metres.
+        lower: (x0, x1, half_width, z) of the lower rectangle, which spans y =
+            -half_width..half_width; metres.
         upper: The same for the upper rectangle.
     """
     corners = [
@@ -142,4 +144,4 @@ def _grid_faces(rows: int, columns: int) -> IntArray:
     right = (row * columns + (column + 1) % columns).ravel()
     lower = np.stack([here, right, here + columns], 1)
     upper = np.stack([right, right + columns, here + columns], 1)
-    return np.concatenate([lower, upper]).astype(np.int32)
+    return np.asarray(np.concatenate([lower, upper]), dtype=np.int32)

@@ -43,7 +43,10 @@ class Actor:
         """Return (5, 2) global positions under the actor: middle and four contact points."""
         x, y, yaw = self.track.pose(time_s)
         length, width, _ = self.model.size_lwh_m
-        local = np.array([[0, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]]) * [0.32 * length, 0.4 * width]
+        local = np.array([[0, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]]) * [
+            0.32 * length,
+            0.4 * width,
+        ]
         c, s = np.cos(yaw), np.sin(yaw)
         return np.asarray(local @ np.array([[c, s], [-s, c]]) + [x, y])
 
@@ -69,7 +72,9 @@ class Actor:
         return "vehicle.parked" if self.parked else "vehicle.stopped"
 
 
-def footprint_circles(size_lw_m: tuple[float, float], track: Track, times_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+def footprint_circles(
+    size_lw_m: tuple[float, float], track: Track, times_s: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Cover a moving rectangle with circles.
 
     Args:
@@ -120,7 +125,10 @@ class Stage:
 
     def add(self, group: Sequence[Actor]) -> bool:
         """Add actors that belong together, or none of them if one has no room."""
-        covers = [footprint_circles(actor.model.size_lwh_m[:2], actor.track, self._times_s) for actor in group]
+        covers = [
+            footprint_circles(actor.model.size_lwh_m[:2], actor.track, self._times_s)
+            for actor in group
+        ]
         if any(self._collides(centres, radii) for centres, radii in covers):
             return False
         for actor, (centres, radii) in zip(group, covers, strict=True):

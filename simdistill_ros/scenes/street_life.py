@@ -65,7 +65,9 @@ class StreetLife:
         self._cycle_stands(beat, density)
         self._pedestrians(beat, density)
 
-    def _pose(self, road: Road, s: float, offset: float, turn: float = 0.0) -> tuple[float, float, float]:
+    def _pose(
+        self, road: Road, s: float, offset: float, turn: float = 0.0
+    ) -> tuple[float, float, float]:
         x, y = road.point(s, offset)
         return float(x), float(y), float(road.heading(s)) + turn
 
@@ -84,11 +86,17 @@ class StreetLife:
                 s = float(self.rng.uniform(beat.low_m, beat.high_m))
                 if self.town.main.near_crossing(s, 9.0):
                     continue
-                if self._park(self.town.main, s, float(self.rng.choice([-1.0, 1.0])),
-                              build_object(name, self.look, self.rng)):  # fmt: skip
+                if self._park(
+                    self.town.main,
+                    s,
+                    float(self.rng.choice([-1.0, 1.0])),
+                    build_object(name, self.look, self.rng),
+                ):
                     break
 
-    def _parked_row(self, road: Road, side: float, window: tuple[float, float], density: float) -> None:
+    def _parked_row(
+        self, road: Road, side: float, window: tuple[float, float], density: float
+    ) -> None:
         s = max(window[0], 4.0)
         fullness = float(self.rng.uniform(0.35, 0.85)) * min(density, 1.2)
         while s < min(window[1], road.length_m - 4.0):
@@ -117,7 +125,9 @@ class StreetLife:
             taper = 1.0 - min(share, 1.0 - share) * 5.0
             offset = side * (inner + max(taper, 0.0) * 1.6 + float(self.rng.normal(0, 0.08)))
             cone = build_object("traffic_cone", self.look, self.rng, variant)
-            x, y, yaw = self._pose(road, s + (share - 0.5) * length, offset, float(self.rng.uniform(0, 6.3)))
+            x, y, yaw = self._pose(
+                road, s + (share - 0.5) * length, offset, float(self.rng.uniform(0, 6.3))
+            )
             self.stage.add([Actor(cone, fixed_track(x, y, yaw))])
         end = s + float(self.rng.choice([-1.0, 1.0])) * length * 0.5
         self._barrier_row(road, end, side * (road.profile.curb - 1.2), across=True, count=1)
@@ -126,12 +136,17 @@ class StreetLife:
         for _ in range(int(self.rng.integers(1, 4))):
             posture = MOVING if self.rng.random() < 0.3 else STANDING
             worker = build_posed_person(self.look, self.rng, "worker", posture)
-            x, y, yaw = self._pose(road, s + float(self.rng.uniform(-0.5, 0.5)) * length,
-                                   side * (road.profile.curb - float(self.rng.uniform(0.4, 2.0))),
-                                   float(self.rng.uniform(0, 6.3)))  # fmt: skip
+            x, y, yaw = self._pose(
+                road,
+                s + float(self.rng.uniform(-0.5, 0.5)) * length,
+                side * (road.profile.curb - float(self.rng.uniform(0.4, 2.0))),
+                float(self.rng.uniform(0, 6.3)),
+            )
             self.stage.add([Actor(worker, fixed_track(x, y, yaw))])
 
-    def _barrier_row(self, road: Road, s: float, offset: float, *, across: bool, count: int) -> None:
+    def _barrier_row(
+        self, road: Road, s: float, offset: float, *, across: bool, count: int
+    ) -> None:
         """Add barriers side by side, along the road or across it."""
         variant = int(self.rng.integers(16))
         model = build_object("barrier", self.look, self.rng, variant)
@@ -142,23 +157,35 @@ class StreetLife:
             model = build_object("barrier", self.look, self.rng, variant)
             shift = (index - (count - 1) / 2) * pitch
             ds, do, turn = (0.0, shift, 0.0) if across else (shift, 0.0, np.pi / 2)
-            x, y, yaw = self._pose(road, s + ds, offset + do, turn + float(self.rng.normal(0, 0.02)))
-            group.append(Actor(model, fixed_track(x, y, yaw), CURB_HEIGHT_M if on_sidewalk else 0.0))
+            x, y, yaw = self._pose(
+                road, s + ds, offset + do, turn + float(self.rng.normal(0, 0.02))
+            )
+            group.append(
+                Actor(model, fixed_track(x, y, yaw), CURB_HEIGHT_M if on_sidewalk else 0.0)
+            )
         self.stage.add(group)
 
     def _barrier_rows(self, beat: Beat) -> None:
         """Add rows of barriers on the sidewalk's edge and in the parking strip."""
         road = self.town.main
         for _ in range(int(self.rng.integers(2, 5))):
-            s, side = float(self.rng.uniform(beat.low_m, beat.high_m)), float(self.rng.choice([-1.0, 1.0]))
+            s, side = (
+                float(self.rng.uniform(beat.low_m, beat.high_m)),
+                float(self.rng.choice([-1.0, 1.0])),
+            )
             count = int(self.rng.integers(2, 7))
             if road.near_crossing(s, count * 1.4 + 2.0):
                 continue
             offset = road.profile.edge - 0.4 if self.rng.random() < 0.5 else road.profile.curb - 1.0
             self._barrier_row(road, s, side * offset, across=False, count=count)
         for _ in range(int(self.rng.integers(2, 6))):
-            s, side = float(self.rng.uniform(beat.low_m, beat.high_m)), float(self.rng.choice([-1.0, 1.0]))
-            x, y, yaw = self._pose(road, s, side * (road.profile.curb - float(self.rng.uniform(0.3, 2.0))))
+            s, side = (
+                float(self.rng.uniform(beat.low_m, beat.high_m)),
+                float(self.rng.choice([-1.0, 1.0])),
+            )
+            x, y, yaw = self._pose(
+                road, s, side * (road.profile.curb - float(self.rng.uniform(0.3, 2.0)))
+            )
             cone = build_object("traffic_cone", self.look, self.rng)
             self.stage.add([Actor(cone, fixed_track(x, y, yaw))])
 
@@ -166,7 +193,10 @@ class StreetLife:
         """Lean single cycles and small groups of them on the sidewalk."""
         road = self.town.main
         for _ in range(int(3 + 3 * density)):
-            s, side = float(self.rng.uniform(beat.low_m - 10, beat.high_m + 20)), float(self.rng.choice([-1.0, 1.0]))
+            s, side = (
+                float(self.rng.uniform(beat.low_m - 10, beat.high_m + 20)),
+                float(self.rng.choice([-1.0, 1.0])),
+            )
             name = "bicycle" if self.rng.random() < 0.6 else "motorcycle"
             if road.near_crossing(s, 3.0):
                 continue
@@ -175,7 +205,9 @@ class StreetLife:
                 if model.with_rider:
                     continue
                 turn = np.pi / 2 + float(self.rng.normal(0, 0.15))
-                x, y, yaw = self._pose(road, s + 0.95 * index, side * (road.profile.curb + 1.15), turn)
+                x, y, yaw = self._pose(
+                    road, s + 0.95 * index, side * (road.profile.curb + 1.15), turn
+                )
                 self.stage.add([Actor(model, fixed_track(x, y, yaw), CURB_HEIGHT_M)])
 
     def _pedestrians(self, beat: Beat, density: float) -> None:
@@ -193,7 +225,9 @@ class StreetLife:
         way = float(self.rng.choice([-1.0, 1.0]))
         kind = "child" if self.rng.random() < 0.12 else "adult"
         model = build_posed_person(self.look, self.rng, kind, MOVING)
-        offset = side * (road.profile.curb + float(self.rng.uniform(1.2, road.profile.sidewalk - 0.3)))
+        offset = side * (
+            road.profile.curb + float(self.rng.uniform(1.2, road.profile.sidewalk - 0.3))
+        )
         s = start + way * float(self.rng.uniform(0.8, 1.7)) * self.times_s
         low, high = float(s.min()), float(s.max())
         if low < 2 or high > road.length_m - 2:
@@ -210,12 +244,17 @@ class StreetLife:
         road = self.town.main
         if self.rng.random() < 0.6 and road.crossings:
             middle, half = road.crossings[int(self.rng.integers(len(road.crossings)))]
-            s = middle + float(self.rng.choice([-1.0, 1.0])) * (half + float(self.rng.uniform(0.6, 2.4)))
+            s = middle + float(self.rng.choice([-1.0, 1.0])) * (
+                half + float(self.rng.uniform(0.6, 2.4))
+            )
         else:
             s = float(self.rng.uniform(beat.low_m, beat.high_m + 20))
         way = float(self.rng.choice([-1.0, 1.0]))
         model = build_posed_person(self.look, self.rng, "adult", MOVING)
-        begin, speed = float(self.rng.uniform(-4.0, self.times_s[-1])), float(self.rng.uniform(0.9, 2.0))
+        begin, speed = (
+            float(self.rng.uniform(-4.0, self.times_s[-1])),
+            float(self.rng.uniform(0.9, 2.0)),
+        )
         edge = road.profile.curb + 0.8
         offset = way * np.clip(-edge + speed * (self.times_s - begin), -edge, edge)
         heading = np.full(len(self.times_s), float(road.heading(s)) + way * np.pi / 2)
@@ -231,7 +270,10 @@ class StreetLife:
         for _ in range(int(self.rng.integers(1, 4))):
             posture = SITTING if self.rng.random() < 0.15 else STANDING
             model = build_posed_person(self.look, self.rng, "adult", posture)
-            x, y, yaw = self._pose(road, s + float(self.rng.normal(0, 0.9)),
-                                   offset + float(self.rng.normal(0, 0.5)),
-                                   float(self.rng.uniform(0, 6.3)))  # fmt: skip
+            x, y, yaw = self._pose(
+                road,
+                s + float(self.rng.normal(0, 0.9)),
+                offset + float(self.rng.normal(0, 0.5)),
+                float(self.rng.uniform(0, 6.3)),
+            )
             self.stage.add([Actor(model, fixed_track(x, y, yaw), raised)])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from simdistill_ros.scenes.mesh import Material, MeshBuilder, ObjectModel, finish_model
@@ -13,7 +15,9 @@ from simdistill_ros.scenes.shapes import Shape, box, slab, tube
 def build_traffic_cone(dice: Dice) -> ObjectModel:
     """Return a cone with reflective bands, or a slim bollard-like delineator."""
     slim = dice.shape.random() < 0.25
-    height = float(dice.shape.uniform(0.65, 1.1)) if not slim else float(dice.shape.uniform(0.9, 1.2))
+    height = (
+        float(dice.shape.uniform(0.65, 1.1)) if not slim else float(dice.shape.uniform(0.9, 1.2))
+    )
     foot = 0.055 if slim else height * 0.20
     rgb = shade(ORANGE, float(dice.paint.uniform(0.8, 1.05)))
     builder = MeshBuilder()
@@ -21,13 +25,19 @@ def build_traffic_cone(dice: Dice) -> ObjectModel:
     builder.add("base", box((0, 0, 0.025), (base, base, 0.05)), DARK if slim else shade(rgb, 0.7))
     tip = foot if slim else foot * 0.22
     levels = [0.05, 0.36, 0.54, 0.64, 0.80, 1.0]
-    for index, (low, high) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for index, (low, high) in enumerate(pairwise(levels)):
         radii = [foot + (tip - foot) * level for level in (low, high)]
         band = tube((0, 0, low * height), (0, 0, high * height), radii[0], radii[1], sides=10)
         white = index % 2 == 1
-        builder.add("bands" if white else "body", band, WHITE if white else rgb,
-                    Material.REFLECTOR if white else Material.MATTE)  # fmt: skip
-    return finish_model(builder, "traffic_cone", "movable_object.trafficcone", "slim" if slim else "cone")
+        builder.add(
+            "bands" if white else "body",
+            band,
+            WHITE if white else rgb,
+            Material.REFLECTOR if white else Material.MATTE,
+        )
+    return finish_model(
+        builder, "traffic_cone", "movable_object.trafficcone", "slim" if slim else "cone"
+    )
 
 
 def build_barrier(dice: Dice) -> ObjectModel:
@@ -89,7 +99,9 @@ def _board(builder: MeshBuilder, dice: Dice, width: float) -> None:
             builder.add("boards", board, rgb, Material.REFLECTOR)
     for side in (-0.42, 0.42):
         for lean in (-1.0, 1.0):
-            leg = tube((lean * 0.27, side * width, 0.0), (lean * 0.03, side * width, 1.02), 0.03, sides=4)
+            leg = tube(
+                (lean * 0.27, side * width, 0.0), (lean * 0.03, side * width, 1.02), 0.03, sides=4
+            )
             builder.add("legs", leg, STEEL)
         foot = box((0, side * width, 0.03), (0.62, 0.12, 0.06))
         builder.add("feet", foot, DARK)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thirteen nuScenes tables: tokens, fixed vocabularies, prev/next links, and writing them.
 
-Row values keep nuScenes' conventions: sizes are (width, length, height), quaternions (w, x, y, z), times microseconds.
+Row values keep nuScenes' conventions: sizes are (width, length, height), quaternions (w, x, y, z),
+times microseconds.
 """
 
 from __future__ import annotations

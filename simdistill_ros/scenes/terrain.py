@@ -44,7 +44,9 @@ def make_terrain(rng: np.random.Generator, hilliness: float) -> Terrain:
     """Return hills whose steepest slope is about 6 % at `hilliness` 1 and 0 at 0."""
     lengths_m = np.array([210.0, 150.0, 110.0, 75.0]) * rng.uniform(0.9, 1.15, 4)
     directions = rng.uniform(0.0, 2.0 * np.pi, 4)
-    vectors = np.stack([np.cos(directions), np.sin(directions)], 1) * (2 * np.pi / lengths_m)[:, None]
+    vectors = (
+        np.stack([np.cos(directions), np.sin(directions)], 1) * (2 * np.pi / lengths_m)[:, None]
+    )
     slopes = np.array([0.026, 0.018, 0.014, 0.010])
     amplitudes = slopes * lengths_m / (2 * np.pi) * rng.uniform(0.6, 1.2, 4) * hilliness
     return Terrain(vectors, rng.uniform(0.0, 2.0 * np.pi, 4), amplitudes)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A town: hills, one main road with cross roads, painted ground, and scenery along the roads.
 
-Everything follows from the town's seed. Traffic, light and the route through the town belong to the scene.
+Everything follows from the town's seed. Traffic, light and the route through the town belong to
+the scene.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ CURB_HEIGHT_M = 0.12
 MAIN_LENGTH_M = 460.0
 CROSS_REACH_M = 90.0
 _MARGIN_M = 60.0
+_CELL_M = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,13 @@ def build_town(seed: int) -> Town:
     main = replace(main, crossings=tuple((s, side_profile.edge) for s in stops))
     main, crossing, extent = _shifted(main, crossing)
     terrain = make_terrain(rng, float(rng.uniform(0.5, 1.0)))
-    base = Surface(int(rng.choice([int(Surface.GRASS), int(Surface.PLAZA), int(Surface.DIRT)],
-                                  p=[0.5, 0.35, 0.15])))  # fmt: skip
+    base = Surface(
+        int(
+            rng.choice(
+                [int(Surface.GRASS), int(Surface.PLAZA), int(Surface.DIRT)], p=[0.5, 0.35, 0.15]
+            )
+        )
+    )
     raster = SurfaceRaster(extent, base)
     paint_roads(raster, [main, *crossing], rng)
     planner = _Planner(terrain, raster)
@@ -112,12 +119,14 @@ class _Planner:
     def __init__(self, terrain: Terrain, raster: SurfaceRaster) -> None:
         self.terrain = terrain
         self.extent = raster.extent
-        rows, columns = raster.labels.shape
-        self.scale = 5  # occupancy cells are half a metre
-        small = cv2.resize(raster.labels, (columns // self.scale, rows // self.scale),
-                           interpolation=cv2.INTER_NEAREST)  # fmt: skip
-        self.road: npt.NDArray[np.uint8] = np.where(small > int(Surface.SIDEWALK), 1, 0).astype(np.uint8)
-        self.paved: npt.NDArray[np.uint8] = np.where(small >= int(Surface.SIDEWALK), 1, 0).astype(np.uint8)
+        cells_wh = self.extent.shape(_CELL_M)[::-1]
+        small = cv2.resize(raster.labels, cells_wh, interpolation=cv2.INTER_NEAREST)
+        self.road: npt.NDArray[np.uint8] = np.where(small > int(Surface.SIDEWALK), 1, 0).astype(
+            np.uint8
+        )
+        self.paved: npt.NDArray[np.uint8] = np.where(small >= int(Surface.SIDEWALK), 1, 0).astype(
+            np.uint8
+        )
         self.taken = np.zeros_like(self.road)
         self.placed: list[Placed] = []
 
@@ -126,7 +135,7 @@ class _Planner:
         c, s = np.cos(yaw_rad), np.sin(yaw_rad)
         local = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.asarray(size) / 2
         corners = local @ np.array([[c, s], [-s, c]]) + xy
-        return self.extent.pixels(corners) / self.scale
+        return self.extent.pixels(corners, _CELL_M)
 
     def is_free(self, corners: FloatArray, avoid: npt.NDArray[np.uint8]) -> bool:
         """Tell whether a footprint touches neither `avoid` nor anything placed before."""
@@ -144,7 +153,9 @@ class _Planner:
         """Mark a footprint as taken."""
         cv2.fillConvexPoly(self.taken, np.round(corners).astype(np.int32), 1)
 
-    def put(self, mesh: Mesh, xy: FloatArray, yaw_rad: float, radius_m: float, raised: float = 0.0) -> None:
+    def put(
+        self, mesh: Mesh, xy: FloatArray, yaw_rad: float, radius_m: float, raised: float = 0.0
+    ) -> None:
         """Stand a mesh on the ground."""
         z = float(self.terrain.height(xy)) + raised
         x, y = float(xy[0]), float(xy[1])
@@ -185,9 +196,15 @@ def _place_frontage(
         corners = planner.footprint(xy, yaw, (width + 0.5, depth + 0.5))
         if rng.random() < 0.84 and planner.is_free(corners, planner.paved):
             planner.take(corners)
-            height = float(rng.uniform(4.5, 8.0) if rng.random() < 0.4 else rng.uniform(7.0, tallest))
-            planner.put(make_building(rng, width, depth, height, paints), xy, yaw,
-                        float(np.hypot(width, depth) / 2))  # fmt: skip
+            height = float(
+                rng.uniform(4.5, 8.0) if rng.random() < 0.4 else rng.uniform(7.0, tallest)
+            )
+            planner.put(
+                make_building(rng, width, depth, height, paints),
+                xy,
+                yaw,
+                float(np.hypot(width, depth) / 2),
+            )
         elif rng.random() < 0.6:
             xy = road.point(middle, side * (road.profile.edge + 0.5))
             corners = planner.footprint(xy, yaw, (width * 0.8, 0.5))
@@ -255,7 +272,7 @@ def _place_filling(
 
 
 def _sidewalk_mesh(roads: list[Road], terrain: Terrain) -> Mesh:
-    """Return raised sidewalks along all roads, open at crossings; they show the ground's texture."""
+    """Return raised sidewalks with the ground's texture, open at crossings."""
     builder = MeshBuilder()
     for road in roads:
         grid = np.arange(0.0, road.length_m, 3.0)
@@ -265,8 +282,10 @@ def _sidewalk_mesh(roads: list[Road], terrain: Terrain) -> Mesh:
         starts = np.asarray(keep)
         for side in (-1.0, 1.0):
             near, far = side * road.profile.curb, side * road.profile.edge
-            corners = [road.point(starts + ds, offset) for ds, offset in
-                       ((0, near), (3.0, near), (3.0, far), (0, far))]  # fmt: skip
+            corners = [
+                road.point(starts + ds, offset)
+                for ds, offset in ((0, near), (3.0, near), (3.0, far), (0, far))
+            ]
             tops = [_lift(points, terrain, CURB_HEIGHT_M) for points in corners]
             feet = [_lift(points, terrain, -0.15) for points in corners]
             quads = [np.stack(tops, 1)]

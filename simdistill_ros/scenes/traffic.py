@@ -61,7 +61,7 @@ class Lane:
 
 
 def make_lane(road: Road, direction: int, offset_m: float) -> Lane:
-    """Return the lane driven in `direction` (+1 or -1), `offset_m` to the right of the centre line."""
+    """Return the lane driven in `direction` (+1, -1), `offset_m` right of the centre line."""
     s = np.arange(0.0, road.length_m + 1e-6, STEP_M)
     if direction < 0:
         s = s[::-1]
@@ -116,7 +116,8 @@ def drive(
     """Draw the ego route and simulate all lanes.
 
     Returns:
-        The route and groups of moving actors (a tractor and its trailer form one group) that still have to pass
+        The route and groups of moving actors (a tractor and its trailer form one group) that still
+        have to pass
         `Stage.add`, most important first.
     """
     times_s = track_times(duration_s)
@@ -162,10 +163,15 @@ def _route_path(
     exit_lane = make_lane(cross, turn_direction, cross.profile.lane / 2)
     approach = cross.profile.edge - (0.0 if left else 1.0)
     begin = arc - approach
-    exit_arc = exit_lane.arc(cross.crossings[0][0]) + town.main.profile.edge - (0.0 if left else 1.0)
+    exit_arc = (
+        exit_lane.arc(cross.crossings[0][0]) + town.main.profile.edge - (0.0 if left else 1.0)
+    )
     ahead = lane.path.points[lane.path.arc_m < begin - 0.5]
     after = exit_lane.path.points[exit_lane.path.arc_m > exit_arc + 0.5]
-    entry, leave = lane.path.at(np.array([begin, begin + 1.0])), exit_lane.path.at(np.array([exit_arc, exit_arc + 1.0]))
+    entry, leave = (
+        lane.path.at(np.array([begin, begin + 1.0])),
+        exit_lane.path.at(np.array([exit_arc, exit_arc + 1.0])),
+    )
     yaws = [float(np.arctan2(*(pair[1] - pair[0])[::-1])) for pair in (entry, leave)]
     curve = bezier(entry[0], yaws[0], leave[0], yaws[1])
     path = make_path(np.concatenate([ahead, curve, after]))
@@ -250,17 +256,23 @@ def _other_lanes(
     groups: list[list[Actor]] = []
     opposite = make_lane(main, -lane.direction, main.profile.lane / 2)
     ends = sorted((opposite.arc(low - 80.0), opposite.arc(high + 80.0)))
-    groups += _simulate(opposite, look, rng, (ends[0] - 60.0, ends[1] + 60.0), route.closed[0], times_s, density)
+    groups += _simulate(
+        opposite, look, rng, (ends[0] - 60.0, ends[1] + 60.0), route.closed[0], times_s, density
+    )
     for direction in (-1, 1):
         strip = make_lane(main, direction, main.profile.lane + 0.30)
         ends = sorted((strip.arc(low - 40.0), strip.arc(high + 40.0)))
-        groups += _cycle_strip(strip, look, rng, (ends[0], ends[1]), route.closed[0], times_s, density)
+        groups += _cycle_strip(
+            strip, look, rng, (ends[0], ends[1]), route.closed[0], times_s, density
+        )
     for (middle, _), cross in zip(main.crossings, town.crossing, strict=True):
         if low - 60.0 < middle < high + 60.0:
             for direction in (-1, 1):
                 side = make_lane(cross, direction, cross.profile.lane / 2)
                 window = (10.0, float(side.path.arc_m[-1]))
-                groups += _simulate(side, look, rng, window, route.closed[1], times_s, density * 0.8)
+                groups += _simulate(
+                    side, look, rng, window, route.closed[1], times_s, density * 0.8
+                )
     return groups
 
 

@@ -38,7 +38,8 @@ def visible_fractions(
 ) -> FloatArray:
     """Return the visible share of each actor.
 
-    A surface point counts when it falls into an image and the ray to it first meets the same actor; parts hidden by
+    A surface point counts when it falls into an image and the ray to it first meets the same
+    actor; parts hidden by
     the actor itself count as visible.
 
     Args:
@@ -85,5 +86,3 @@ def _in_image(
 def visibility_token(fraction: float) -> str:
     """Return nuScenes' visibility token: 1 for 0-40 %, 2 for 40-60 %, 3 for 60-80 %, 4 above."""
     return str(1 + int(np.searchsorted([0.4, 0.6, 0.8], fraction, side="right")))
-
-

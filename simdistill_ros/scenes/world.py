@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All triangles of a scene, ready for rays: what stands still is built once, what moves once per instant."""
+"""All triangles of a scene, ready for rays; what moves is rebuilt for each instant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Int32 = npt.NDArray[np.int32]
 
 NOBODY = -1
 _GROUND_CELL_M = 4.0
-_MOVING_REACH_M = 130.0
+_MOVING_REACH_M = 100.0
 _FAR = np.float32(1e30)
 
 
@@ -105,15 +105,21 @@ class World:
         self.material = np.concatenate([mesh.material for mesh in everything])
         self.param = np.concatenate([mesh.param for mesh in everything])
         starts = np.cumsum([0, *counts])
-        self._first_face = {index: int(starts[len(meshes) + rank]) for rank, index in enumerate(self._moving)}
+        self._first_face = {
+            index: int(starts[len(meshes) + rank]) for rank, index in enumerate(self._moving)
+        }
         self._local_normals = {
             index: _unit_normals(mesh.vertices, mesh.faces)
             for index, mesh in zip(self._moving, locals_, strict=True)
         }
         normals = np.zeros((int(starts[-1]), 3), np.float32)
-        normals[: len(self._fixed_mesh.faces)] = _unit_normals(self._fixed_mesh.vertices, self._fixed_mesh.faces)
+        normals[: len(self._fixed_mesh.faces)] = _unit_normals(
+            self._fixed_mesh.vertices, self._fixed_mesh.faces
+        )
         self._normals = normals
-        self._fixed_scene = _embree_scene(self._fixed_mesh.vertices.astype(np.float32), self._fixed_mesh.faces)
+        self._fixed_scene = _embree_scene(
+            self._fixed_mesh.vertices.astype(np.float32), self._fixed_mesh.faces
+        )
 
     def global_from_ego(self, time_s: float) -> FloatArray:
         """Return the ego pose (4, 4), tilted with the ground."""
@@ -121,7 +127,9 @@ class World:
         forward = np.array([np.cos(yaw), np.sin(yaw)])
         left = np.array([-forward[1], forward[0]])
         here = np.array([x, y])
-        wheels = here + np.array([[0.0, 0.8], [0.0, -0.8], [2.7, 0.8], [2.7, -0.8]]) @ np.stack([forward, left])
+        wheels = here + np.array([[0.0, 0.8], [0.0, -0.8], [2.7, 0.8], [2.7, -0.8]]) @ np.stack(
+            [forward, left]
+        )
         heights = self.terrain.height(wheels)
         pitch_slope = float(heights[2:].mean() - heights[:2].mean()) / 2.7
         roll_slope = float(heights[::2].mean() - heights[1::2].mean()) / 1.6
@@ -152,7 +160,9 @@ class World:
             offset += len(mesh.vertices)
         if not vertices:
             return Moment(self, time_s, self._fixed_scene, None, np.zeros(0, np.int32), normals)
-        scene = _embree_scene(np.concatenate(vertices).astype(np.float32), np.concatenate(faces).astype(np.int32))
+        scene = _embree_scene(
+            np.concatenate(vertices).astype(np.float32), np.concatenate(faces).astype(np.int32)
+        )
         return Moment(self, time_s, self._fixed_scene, scene, np.concatenate(ids), normals)
 
 
@@ -217,7 +227,9 @@ def _ground_mesh(terrain: Terrain, crop: Extent) -> Mesh:
     """Return the ground as a grid over `crop`, with a lower plane that reaches to the horizon."""
     columns = int(np.ceil((crop.x_max - crop.x_min) / _GROUND_CELL_M)) + 1
     rows = int(np.ceil((crop.y_max - crop.y_min) / _GROUND_CELL_M)) + 1
-    x, y = np.meshgrid(np.linspace(crop.x_min, crop.x_max, columns), np.linspace(crop.y_min, crop.y_max, rows))
+    x, y = np.meshgrid(
+        np.linspace(crop.x_min, crop.x_max, columns), np.linspace(crop.y_min, crop.y_max, rows)
+    )
     xy = np.stack([x.ravel(), y.ravel()], axis=1)
     vertices = np.concatenate([xy, terrain.height(xy)[:, None]], axis=1)
     row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
@@ -249,5 +261,7 @@ def _skyline(town: Town, crop: Extent) -> Mesh:
         size = rng.uniform([18.0, 18.0, 5.0], [50.0, 40.0, 34.0])
         grey = float(rng.uniform(0.4, 0.7))
         block = box((xy[0], xy[1], size[2] / 2 - 4.0), list(size))
-        builder.add("skyline", block, (grey, grey * 0.98, grey * 0.95), Material.FACADE, (0.0, 3.3, 3.0))
+        builder.add(
+            "skyline", block, (grey, grey * 0.98, grey * 0.95), Material.FACADE, (0.0, 3.3, 3.0)
+        )
     return builder.build()
