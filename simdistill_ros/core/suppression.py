@@ -22,8 +22,7 @@ def circle_nms(centers_xy_m: FloatArray, radius_m: float) -> IndexArray:
         centers_xy_m: (M, 2), best score first.
         radius_m: Distance; a box exactly at it is suppressed.
     """
-    offsets = centers_xy_m[:, None] - centers_xy_m[None]
-    return _greedy((offsets**2).sum(-1) <= radius_m**2)
+    return _greedy(_squared_distances(centers_xy_m) <= radius_m**2)
 
 
 def rotated_nms(boxes_bev: FloatArray, max_iou: float) -> IndexArray:
@@ -35,8 +34,7 @@ def rotated_nms(boxes_bev: FloatArray, max_iou: float) -> IndexArray:
     """
     suppresses = np.zeros((len(boxes_bev), len(boxes_bev)), dtype=np.bool_)
     reach_m = np.hypot(boxes_bev[:, 2], boxes_bev[:, 3]) / 2
-    offsets = boxes_bev[:, None, :2] - boxes_bev[None, :, :2]
-    near = (offsets**2).sum(-1) <= (reach_m[:, None] + reach_m[None]) ** 2
+    near = _squared_distances(boxes_bev[:, :2]) <= (reach_m[:, None] + reach_m[None]) ** 2
     better, worse = np.nonzero(np.triu(near, k=1))
     suppresses[better, worse] = rotated_iou(boxes_bev[better], boxes_bev[worse]) > max_iou
     return _greedy(suppresses)
@@ -64,6 +62,12 @@ def rotated_iou(boxes: FloatArray, others: FloatArray) -> FloatArray:
     intersection = _convex_area(points, valid)
     areas = boxes[:, 2] * boxes[:, 3] + others[:, 2] * others[:, 3]
     return np.asarray(intersection / np.maximum(areas - intersection, 1e-12))
+
+
+def _squared_distances(centers_xy_m: FloatArray) -> FloatArray:
+    """Return (M, M); axis by axis, which is several times faster than a sum over pairs."""
+    x, y = centers_xy_m.T
+    return np.asarray((x[:, None] - x) ** 2 + (y[:, None] - y) ** 2)
 
 
 def _greedy(suppresses: BoolArray) -> IndexArray:
