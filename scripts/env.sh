@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # Environment of everything that runs here; source it from bash or sh in the repository's root.
-# The launch files set the same variables for `ros2 launch`.
+# The launch files set the same for `ros2 launch`.
 
-# Without this profile, most raw 1600x900 images are lost between processes.
-export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$PWD/config/fastdds_profile.xml}"
-export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$FASTDDS_DEFAULT_PROFILES_FILE}"
+# Without this profile, most raw 1600x900 images are lost between processes. Up to Jazzy its variable
+# had another name, of which newer distributions warn.
+: "${FASTDDS_DEFAULT_PROFILES_FILE:=$PWD/config/fastdds_profile.xml}"
+export FASTDDS_DEFAULT_PROFILES_FILE
+case "${ROS_DISTRO:-${ROS_LOCK:-}}" in
+    humble | iron | jazzy | ros-jazzy)
+        export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$FASTDDS_DEFAULT_PROFILES_FILE}"
+        ;;
+esac
+
+# Stay on this machine: neither hear nor disturb robots on the network.
+export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
 
 # Keep image-sized buffers inside the process; glibc would return each one to the kernel.
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-268435456}"
