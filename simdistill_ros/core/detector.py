@@ -16,7 +16,7 @@ from simdistill_ros.core.backends.base import Backend
 from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.frames import EGO_FRAME, inverse
-from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
+from simdistill_ros.core.lift_geometry import PoolingTables, calibration_hash, pooling_tables
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.preprocess import InputRule, NetworkInput, Preprocessor
 from simdistill_ros.core.snapshot import Snapshot
@@ -116,7 +116,7 @@ class Detector:
         marks = [self._clock_ns()]
         network_input = self._preprocess(snapshot)
         marks.append(self._clock_ns())
-        tables = self.tables_of(snapshot, network_input)
+        tables = self.tables_of(network_input)
         marks.append(self._clock_ns())
         head_maps = self._backend.infer(network_input.images, tables)
         marks.append(self._clock_ns())
@@ -133,19 +133,20 @@ class Detector:
         }
         return detections
 
-    def tables_of(self, snapshot: Snapshot, network_input: NetworkInput) -> PoolingTables:
-        """Return the pooling tables of a snapshot's geometry, computed once a calibration."""
-        key = snapshot.geometry_digest()
+    def tables_of(self, network_input: NetworkInput) -> PoolingTables:
+        """Return the pooling tables of an input's geometry, computed once a calibration."""
+        card = self._card
+        bev_from_cam = inverse(card.bev.ego_from_bev.matrix()) @ network_input.ego_from_cam
+        key = calibration_hash(bev_from_cam, network_input.input_from_cam)
         if key in self._tables:
             self._tables.move_to_end(key)
             return self._tables[key]
-        card = self._card
         self._tables[key] = pooling_tables(
             card.bev.grid,
             card.lift.depth,
             feature_hw=card.feature_hw,
             input_hw=card.image.input_hw,
-            bev_from_cam=inverse(card.bev.ego_from_bev.matrix()) @ network_input.ego_from_cam,
+            bev_from_cam=bev_from_cam,
             input_from_cam=network_input.input_from_cam,
             corner_aligned_frustum=card.legacy.corner_aligned_frustum,
             truncated_cells=card.legacy.truncated_cells,

@@ -7,7 +7,6 @@ Who gathers it (the node from topics, the evaluator from a data set) is of no co
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,12 +79,3 @@ class Snapshot:
         """Time between the oldest and the newest view."""
         stamps = [view.stamp_ns for view in self.views]
         return max(stamps) - min(stamps)
-
-    def geometry_digest(self) -> str:
-        """Return a hash of all intrinsics and poses: equal digests share pooling tables."""
-        sha = hashlib.sha256()
-        for view in self.views:
-            sha.update(view.camera.encode())
-            sha.update(view.calibration.digest().encode())
-            sha.update(np.asarray(view.ego_from_cam, dtype=np.float64).tobytes())
-        return sha.hexdigest()
