@@ -155,9 +155,7 @@ class DetectorNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and release everything."""
-        self._stop()
-        self._release()
-        self._phase = "finalized"
+        self.close()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -166,6 +164,12 @@ class DetectorNode(LifecycleNode):
             "model", "transition_failed", f"error in state {state.label}; see the log"
         )
         return self.on_cleanup(state)
+
+    def close(self) -> None:
+        """Stop the worker and release the model; the node itself can then be destroyed."""
+        self._stop()
+        self._release()
+        self._phase = "finalized"
 
     def publish_diagnostics(self) -> None:
         """Publish one round of `/diagnostics`."""
@@ -234,7 +238,7 @@ def main(
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        node.on_shutdown(LifecycleState(0, "shutdown"))
+        node.close()
         node.destroy_node()
         rclpy.try_shutdown()
 

@@ -288,7 +288,7 @@ class RigBench:
 
     def close(self) -> None:
         if self.node is not None:
-            self.node.on_shutdown(None)
+            self.node.close()
             self.executor.remove_node(self.node)
             self.node.destroy_node()
         self.executor.remove_node(self.rig)
