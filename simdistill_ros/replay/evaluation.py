@@ -103,6 +103,7 @@ def evaluate_submission(
         if not evaluation.gt_boxes.all:
             raise ValueError("expected ground truth within class range, got none in these samples")
         metrics = evaluation.evaluate()[0].serialize()
+    (folder / "plots").rmdir()  # the devkit makes it, empty, for plots that are not asked for
     return _scores(metrics, _count(evaluation.gt_boxes), _count(evaluation.pred_boxes))
 
 

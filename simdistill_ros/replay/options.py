@@ -31,6 +31,7 @@ class ReplayOptions:
         input: `compressed` or `raw` images.
         fixed_frame: The node's; "" leaves ego motion between cameras uncorrected.
         score_threshold: Boxes below are not published.
+        start_timeout_s: Wait for the detector to be there.
         timeout_s: Wait for an answer in `step`.
         attempts: Times a set is sent in `step` before it counts as lost.
         limit: Only the first keyframes of each scene; None for all.
@@ -52,6 +53,7 @@ class ReplayOptions:
     input: str = "compressed"
     fixed_frame: str = GLOBAL_FRAME
     score_threshold: float = 0.05
+    start_timeout_s: float = 120.0
     timeout_s: float = 20.0
     attempts: int = 3
     limit: int | None = None

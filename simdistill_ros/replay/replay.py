@@ -41,6 +41,7 @@ def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
     add("--input", choices=INPUTS, default="compressed", help="default %(default)s")
     add("--fixed-frame", default="map", help="frame that undoes ego motion; '' leaves it in")
     add("--score-threshold", type=float, default=0.05, help="default %(default)s")
+    add("--start-timeout-s", type=float, default=120.0, help="for the node (default %(default)s)")
     add("--timeout-s", type=float, default=20.0, help="wait for an answer (default %(default)s)")
     add("--attempts", type=int, default=3, help="sendings of a step's set (default %(default)s)")
     add("--limit", type=int, help="only the first keyframes of each scene")

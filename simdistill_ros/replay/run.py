@@ -9,7 +9,7 @@ milliseconds later. Answers are matched to samples by exact stamp, never by near
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from simdistill_ros.replay.progress import progress_bar
 from simdistill_ros.replay.report import latency_statistics
 from simdistill_ros.replay.sample_record import SampleRecord
 from simdistill_ros.replay.scene_bags import Scene, find_or_make_bags, read_scene
-from simdistill_ros.replay.session import detector_session, model_facts, wait_for_detector
+from simdistill_ros.replay.session import Session, detector_session, model_facts, wait_for_detector
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 from simdistill_ros.resources import model_folder
 
@@ -70,11 +70,12 @@ def run_replay(options: ReplayOptions) -> ReplayResult:
     scenes = [read_scene(bag, options) for bag in find_or_make_bags(options, nusc)]
     cameras, _ = model_facts(options)
     record = PlaybackRecord()
-    with detector_session(options) as (link, check_alive):
+    with detector_session(options) as session:
+        link = session.link
         link.advertise([topic for scene in scenes for topic in scene.bag.topics.values()])
-        wait_for_detector(link, options, cameras, check_alive)
+        wait_for_detector(session, options, cameras, options.start_timeout_s)
         for scene in scenes:
-            _play(link, scene, options, cameras, check_alive, record)
+            _play(session, scene, options, cameras, record)
     answers = _answers_of_samples(scenes, cameras, link.answers.answers)
     results = {
         sample.token: _records(answers.get(sample.token), sample, scene.poses)
@@ -118,11 +119,10 @@ def _playback_facts(link: DetectorLink, record: PlaybackRecord) -> dict[str, Any
 
 
 def _play(
-    link: DetectorLink,
+    session: Session,
     scene: Scene,
     options: ReplayOptions,
     cameras: Sequence[str],
-    check_alive: Callable[[], None],
     record: PlaybackRecord,
 ) -> None:
     what = f"{options.mode} {scene.samples[0].scene}"
@@ -131,10 +131,10 @@ def _play(
             patience = StepOptions(options.timeout_s, options.attempts)
             sets = step_sets(scene.bag, scene.samples, cameras)
             play_step(
-                link,
+                session.link,
                 sets,
                 patience,
-                check_alive=check_alive,
+                check_alive=session.check_alive,
                 record=record,
                 on_done=lambda: bar.update(1),
             )
@@ -145,15 +145,15 @@ def _play(
 
         last = scene.samples[-1]
         play_realtime(
-            link,
+            session.link,
             scene.bag,
             rate=options.rate,
             until_ns=max(last.stamp_ns, *last.camera_stamps_ns.values()),
-            check_alive=check_alive,
+            check_alive=session.check_alive,
             record=record,
             on_message=count,
         )
-        drain(link, check_alive, options.timeout_s)
+        drain(session.link, session.check_alive, options.timeout_s)
 
 
 def _answers_of_samples(

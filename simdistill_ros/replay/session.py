@@ -5,19 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import rclpy
 
 from simdistill_ros.core.boxes import NUSCENES_CLASSES
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.replay.detector_link import DetectorLink
-from simdistill_ros.replay.node_process import DetectorDiedError, dds_environment, running_node
+from simdistill_ros.replay.node_process import (
+    DetectorDiedError,
+    NodeProcess,
+    dds_environment,
+    running_node,
+)
 from simdistill_ros.replay.nuscenes_reader import CAMERA_CHANNELS
 from simdistill_ros.replay.options import ReplayOptions
 from simdistill_ros.resources import model_folder
 
-START_TIMEOUT_S = 120.0
 SETTLE_S = 0.3
 # As many as the benchmark takes; the node's own default is meant for a vehicle.
 MAX_DETECTIONS = 500
@@ -33,27 +38,39 @@ def model_facts(options: ReplayOptions) -> tuple[tuple[str, ...], tuple[str, ...
     return tuple(camera.lower() for camera in card.cameras), card.classes
 
 
+@dataclass(frozen=True)
+class Session:
+    """A link to the detector, and its process unless somebody else runs it."""
+
+    link: DetectorLink
+    process: NodeProcess | None
+
+    def check_alive(self) -> None:
+        """Raise DetectorDiedError if the detector's own process has ended."""
+        if self.process is not None:
+            self.process.check_alive()
+
+
 @contextlib.contextmanager
-def detector_session(options: ReplayOptions) -> Iterator[tuple[DetectorLink, Callable[[], None]]]:
-    """Yield a link to the detector and a check that its process lives."""
+def detector_session(options: ReplayOptions) -> Iterator[Session]:
+    """Run the detector, or find the one that runs already, until the block ends."""
     external = options.external_node
-    environment = {} if external else dds_environment(options.domain_id)
-    name = external or "detector"
-    class_names = model_facts(options)[1]
+    environment = dds_environment(options.domain_id)
+    if external and options.domain_id is None:
+        environment = {k: v for k, v in environment.items() if k.endswith("PROFILES_FILE")}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_environment(environment))
         context = rclpy.Context()
-        rclpy.init(context=context, domain_id=options.domain_id if external else None)
+        rclpy.init(context=context)
         stack.callback(context.try_shutdown)
-        link = DetectorLink(context, name, class_names)
+        link = DetectorLink(context, external or "detector", model_facts(options)[1])
         stack.callback(link.close)
-        if external:
-            yield link, lambda: None
-            return
-        module, arguments = _command(options)
-        log = options.out / "detector.log"
-        process = stack.enter_context(running_node(module, arguments, environment, log))
-        yield link, process.check_alive
+        process = None
+        if not external:
+            module, arguments = _command(options)
+            log = options.out / "detector.log"
+            process = stack.enter_context(running_node(module, arguments, environment, log))
+        yield Session(link, process)
 
 
 @contextlib.contextmanager
@@ -104,10 +121,7 @@ def _step_parameters(options: ReplayOptions) -> dict[str, str]:
 
 
 def wait_for_detector(
-    link: DetectorLink,
-    options: ReplayOptions,
-    cameras: Sequence[str],
-    check_alive: Callable[[], None],
+    session: Session, options: ReplayOptions, cameras: Sequence[str], timeout_s: float
 ) -> None:
     """Return once the detector listens to every camera and to TF, and can be heard.
 
@@ -119,12 +133,13 @@ def wait_for_detector(
     topics += ["/tf", "/tf_static"]
 
     def is_ready() -> bool:
-        check_alive()
-        return link.is_connected(topics)
+        session.check_alive()
+        return session.link.is_connected(topics)
 
-    if not link.spin(is_ready, START_TIMEOUT_S):
-        missing = ", ".join(link.missing(topics)) or "its answers"
+    if not session.link.spin(is_ready, timeout_s):
+        missing = ", ".join(session.link.missing(topics)) or "answers"
+        log = f":\n{session.process.log_tail()}" if session.process else ""
         raise DetectorDiedError(
-            f"no active detector after {START_TIMEOUT_S:g} s: missing {missing}"
+            f"no active detector after {timeout_s:g} s; without listener: {missing}{log}"
         )
-    link.spin(lambda: False, SETTLE_S)
+    session.link.spin(lambda: False, SETTLE_S)
