@@ -25,10 +25,9 @@ HISTORY = 24  # stamps kept per camera: two seconds at 12 Hz
 STRONG = 0.8  # a difference repeats about as often as the best one
 CLOSE = 0.6  # a difference that bad luck alone may have made rarer than the best one
 WEAK = 0.4  # a difference that so short a history cannot rule out yet
-LOCKED = 0.4  # share of cycles in which the best difference must be seen
 PLAIN_REPEATS = 2  # enough where nothing else is within the tolerance
 SURE_REPEATS = 4  # enough to decide between rivals
-UNLOCKED_AFTER = 8  # enough to decide a close call, or that no difference repeats
+CLOSE_REPEATS = 8  # enough to decide a close call
 STAMPS_PER_STEP = 40  # bounds the time of one call
 
 
@@ -41,14 +40,12 @@ class FiringPhases:
         jitter_ns: Mean deviation of stamps from their offsets.
         min_gap_ns: Shortest time between two cycles that was seen; None before two were.
         gate_ns: How far a stamp may be from its cycle and still belong to it.
-        locked: False for streams whose differences do not repeat; then offsets are zero.
     """
 
     offsets_ns: Mapping[str, int]
     jitter_ns: int
     min_gap_ns: int | None
     gate_ns: int
-    locked: bool = True
 
     @property
     def spread_ns(self) -> int:
@@ -57,15 +54,13 @@ class FiringPhases:
 
     def agrees_with(self, other: FiringPhases) -> bool:
         """Tell whether both put stamps into the same cycles."""
-        return self.locked == other.locked and all(
+        return all(
             2 * abs(offset - other.offsets_ns[name]) <= min(self.gate_ns, other.gate_ns)
             for name, offset in self.offsets_ns.items()
         )
 
     def followed(self, stamps_ns: Mapping[str, int], tolerance_ns: int) -> FiringPhases:
         """Return phases moved a little towards those of one matched set: drift is tracked."""
-        if not self.locked:
-            return self
         starts = {name: stamps_ns[name] - offset for name, offset in self.offsets_ns.items()}
         centre = sum(starts.values()) // len(starts)
         moved = {
@@ -106,7 +101,7 @@ class PhaseEstimator:
     """Keeps the latest stamps of each camera and reads the phases from them."""
 
     def __init__(self, names: Iterable[str], tolerance_ns: int, reference: str | None = None):
-        """Start empty; `reference` is the camera the others are compared with, if it is seen."""
+        """Start empty; `reference` is the anchor: the tolerance limits the distance to it."""
         self._recent: dict[str, deque[int]] = {name: deque(maxlen=HISTORY) for name in names}
         self._tolerance_ns = tolerance_ns
         self._reference = reference
@@ -134,7 +129,7 @@ class PhaseEstimator:
     @property
     def is_well_fed(self) -> bool:
         """Tell whether each camera sent enough for any rhythm to show."""
-        return min(map(len, self._recent.values())) >= UNLOCKED_AFTER
+        return min(map(len, self._recent.values())) >= CLOSE_REPEATS
 
     @property
     def all_alive(self) -> bool:
@@ -164,17 +159,14 @@ class PhaseEstimator:
             return None
         comparison, self._comparison = self._comparison, None
         chosen = _choose(comparison, current)
-        if chosen:
-            jitter_ns = max(difference.jitter_ns for difference in chosen.values())
-            offsets = {name: chosen[name].lag_ns for name in self._recent}
-            if current is not None:
-                offsets = _in_step_with(current.offsets_ns, offsets)
-            gate_ns = _gate(self._tolerance_ns, jitter_ns, comparison.min_gap_ns)
-            return FiringPhases(offsets, jitter_ns, comparison.min_gap_ns, gate_ns)
-        if not self.is_well_fed or comparison.is_rhythmic:
+        if chosen is None:
             return None
-        zero = dict.fromkeys(self._recent, 0)
-        return FiringPhases(zero, 0, comparison.min_gap_ns, self._tolerance_ns, locked=False)
+        jitter_ns = max(difference.jitter_ns for difference in chosen.values())
+        offsets = {name: chosen[name].lag_ns for name in self._recent}
+        if current is not None:
+            offsets = _in_step_with(current.offsets_ns, offsets)
+        gate_ns = _gate(self._tolerance_ns, jitter_ns, comparison.min_gap_ns)
+        return FiringPhases(offsets, jitter_ns, comparison.min_gap_ns, gate_ns)
 
 
 class _Comparison:
@@ -185,10 +177,9 @@ class _Comparison:
     ) -> None:
         self._stamps_ns = stamps_ns
         self.tolerance_ns = tolerance_ns
+        self._has_anchor = reference is not None
         self.reference = reference or max(stamps_ns, key=lambda name: len(stamps_ns[name]))
-        self.min_gap_ns = median_low(
-            [min(later - stamp for stamp, later in pairwise(t)) for t in stamps_ns.values()]
-        )
+        self.min_gap_ns = median_low([_short_gap(times) for times in stamps_ns.values()])
         repeats = len(stamps_ns[self.reference])
         self.found = [_Difference(self.reference, 0, repeats, 1.0, 0)]
         self._to_do = [name for name in stamps_ns if name != self.reference]
@@ -197,17 +188,18 @@ class _Comparison:
     def cameras(self) -> int:
         return len(self._stamps_ns)
 
-    @property
-    def is_rhythmic(self) -> bool:
-        """False if every camera was compared and for one no difference stands out."""
-        best = self.best_shares()
-        return len(best) < self.cameras or min(best.values()) >= LOCKED
-
     def best_shares(self) -> dict[str, float]:
         best: dict[str, float] = {}
         for difference in self.found:
             best[difference.camera] = max(best.get(difference.camera, 0.0), difference.share)
         return best
+
+    def is_allowed(self, cover: _Cover) -> bool:
+        """Tell whether such sets keep the tolerance: in spread, or to the anchor."""
+        reach_ns = (
+            max(abs(d.lag_ns) for d in cover.values()) if self._has_anchor else _spread(cover)
+        )
+        return reach_ns <= self.tolerance_ns
 
     def go_on(self) -> bool:
         """Compare some more cameras; return True once all are done."""
@@ -253,33 +245,33 @@ class _Comparison:
 def _choose(comparison: _Comparison, current: FiringPhases | None) -> _Cover | None:
     """Return one difference per camera, or None where there is no sure choice."""
     found, cameras = comparison.found, comparison.cameras
-    best_share = {name: max(share, LOCKED) for name, share in comparison.best_shares().items()}
+    best_share = comparison.best_shares()
     strong = [d for d in found if d.share >= STRONG * best_share[d.camera]]
     best = min(_tightest_covers(strong, cameras), key=_spread, default=None)
     if best is None:
         return None
     repeats = min(difference.repeats for difference in best.values())
-    if current is not None and current.locked:
+    if current is not None:
         within_ns = max(comparison.min_gap_ns // 4, current.gate_ns)
         still = [d for d in found if d.share >= CLOSE * best_share[d.camera]]
         kept = _nearest_to(current, comparison.reference, still, within_ns)
         if kept is None:
             return best if repeats >= SURE_REPEATS else None
         is_tighter = _spread(best) < 0.85 * _spread(kept)
-        return best if is_tighter and repeats >= UNLOCKED_AFTER else kept
+        return best if is_tighter and repeats >= CLOSE_REPEATS else kept
     rivals = [
         cover
         for cover in _tightest_covers(found, cameras)
-        if _spread(cover) <= comparison.tolerance_ns and cover != best
+        if comparison.is_allowed(cover) and cover != best
     ]
-    if not rivals and _spread(best) <= comparison.tolerance_ns:
+    if not rivals and comparison.is_allowed(best):
         enough = PLAIN_REPEATS
     elif any(
         _spread(rival) < 1.25 * _spread(best)
         and all(d.share >= CLOSE * best_share[name] for name, d in rival.items())
         for rival in rivals
     ):
-        enough = UNLOCKED_AFTER
+        enough = CLOSE_REPEATS
     else:
         enough = SURE_REPEATS
     return best if repeats >= enough else None
@@ -289,6 +281,12 @@ def _gate(tolerance_ns: int, jitter_ns: int, min_gap_ns: int | None) -> int:
     """Return a gate wide enough for the jitter and too narrow to reach the next cycle."""
     wanted = max(tolerance_ns // 4, 6 * jitter_ns)
     return wanted if min_gap_ns is None else min(wanted, 2 * min_gap_ns // 5)
+
+
+def _short_gap(times: list[int]) -> int:
+    """Return a gap among the shortest, yet not one that only jitter made short."""
+    gaps = sorted(later - stamp for stamp, later in pairwise(times))
+    return gaps[len(gaps) // 6]
 
 
 def _count(times: list[int], first: int, last: int) -> int:

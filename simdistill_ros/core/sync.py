@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 CHECK_EVERY_SETS = 32  # how often the firing order is read anew while all goes well
 CHECK_AFTER_LOSSES = 2  # cycles without a match that make it doubtful
-DISTRUST_AFTER_LOSSES = 8  # without a set in between: give up an order that repeats no more
 
 
 @dataclass(frozen=True)
@@ -139,6 +138,8 @@ class Synchronizer(Generic[T]):
         self.counters = SyncCounters({n: s.counters for n, s in self._streams.items()})
         self.last_spread_ns: int | None = None
         self.phases: FiringPhases | None = None
+        if len(self.names) == 1:
+            self.phases = phases_of_one_set({self.names[0]: 0}, tolerance_ns)
         self._waiting: dict[str, deque[_Item[T]]] = {name: deque() for name in self.names}
         self._open: list[_Cycle[T]] = []
         self._given_up: deque[int] = deque(maxlen=queue_size)  # starts of cycles without a set
@@ -205,7 +206,7 @@ class Synchronizer(Generic[T]):
         self._last_arrival_ns = None
         for stream in self._streams.values():
             stream.matched_ns = None
-        if forget_phases:
+        if forget_phases and len(self.names) > 1:
             self.phases = None
 
     def queued(self, name: str) -> int:
@@ -389,8 +390,6 @@ class Synchronizer(Generic[T]):
         if not self._estimator.is_busy:
             self._sets_until_check = CHECK_EVERY_SETS
         if phases is None:
-            return []
-        if self.phases.locked and not phases.locked and self._losses < DISTRUST_AFTER_LOSSES:
             return []
         if phases.agrees_with(self.phases):
             self.phases = phases
