@@ -104,7 +104,7 @@ def _draw_signals(rng: np.random.Generator) -> tuple[tuple[float, float], tuple[
     pick = float(rng.random())
     if pick < 0.5:
         return never, always
-    change = float(rng.uniform(3.0, 12.0))
+    change = float(rng.uniform(2.0, 9.0))
     if pick < 0.8:
         return (-10.0, change + 2.5), (change, 100.0)
     return (change, 100.0), (-10.0, change + 2.5)
