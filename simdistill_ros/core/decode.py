@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.frames import FloatArray, wrap_angle
-from simdistill_ros.core.model_card import CircleNmsCard, ModelCard, TaskCard
+from simdistill_ros.core.model_card import ModelCard
+from simdistill_ros.core.model_card_parts import CircleNmsCard, TaskCard
 from simdistill_ros.core.suppression import IndexArray, circle_nms, rotated_nms
 
 BEV_FRAME = "bev"

@@ -7,11 +7,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from simdistill_ros.core.model_card import (
+from simdistill_ros.core.model_card import ModelCard, ModelCardError
+from simdistill_ros.core.model_card_parts import (
     CompensationCard,
     EfficientNetEncoderCard,
-    ModelCard,
-    ModelCardError,
     ResNetEncoderCard,
 )
 from simdistill_ros.core.network.bev_encoder import BevResNet, ConvFuser
