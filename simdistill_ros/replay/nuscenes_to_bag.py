@@ -39,6 +39,7 @@ from simdistill_ros.replay.nuscenes_reader import (
     select_scenes,
 )
 from simdistill_ros.replay.progress import progress
+from simdistill_ros.replay.sample_record import SampleRecord
 
 INPUTS = ("compressed", "raw")
 TF_DEPTH = 1000
@@ -46,10 +47,17 @@ TF_DEPTH = 1000
 
 @dataclass(frozen=True)
 class BagOptions:
-    """What goes into a bag."""
+    """What goes into a bag.
+
+    Attributes:
+        input: `compressed` or `raw` images.
+        lidar: With LIDAR_TOP.
+        keyframes: End after so many; None for the whole scene.
+    """
 
     input: str = "compressed"
     lidar: bool = True
+    keyframes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,21 @@ def write_scene_bag(nusc: Any, scene: str, folder: Path, options: BagOptions) ->
         FileExistsError: If the folder exists.
         FileNotFoundError: If an image or point cloud of the tables is not on disk.
     """
-    entries = sorted(_entries(nusc, scene, options), key=lambda e: (e.stamp_ns, e.order, e.topic))
+    samples = samples_of_scene(nusc, scene)[: options.keyframes]
+    entries = sorted(
+        _entries(nusc, scene, samples, options), key=lambda e: (e.stamp_ns, e.order, e.topic)
+    )
+    if options.keyframes is not None:
+        end_ns = max(samples[-1].stamp_ns, *samples[-1].camera_stamps_ns.values())
+        entries = [entry for entry in entries if entry.stamp_ns <= end_ns]
     with BagWriter(folder, bag_typestore()) as bag:
         for entry in progress(entries, f"bag of {scene}", len(entries)):
             bag.write(entry.topic, entry.stamp_ns, entry.make(), entry.qos)
 
 
-def _entries(nusc: Any, scene: str, options: BagOptions) -> Iterator[_Entry]:
+def _entries(
+    nusc: Any, scene: str, samples: Sequence[SampleRecord], options: BagOptions
+) -> Iterator[_Entry]:
     poses = poses_of_scene(nusc, scene)
     present = channels_of_scene(nusc, scene)
     cameras = [channel for channel in CAMERA_CHANNELS if channel in present]
@@ -98,7 +114,7 @@ def _entries(nusc: Any, scene: str, options: BagOptions) -> Iterator[_Entry]:
         yield from _camera_entries(records[channel], options.input)
     for record in lidar if options.lidar else []:
         yield _Entry(record.stamp_ns, 4, "/lidar_top", _later(messages.lidar_to_msg, record))
-    for sample in samples_of_scene(nusc, scene):
+    for sample in samples:
         make = _later(messages.text_to_msg, sample.to_json())
         yield _Entry(sample.stamp_ns, 2, "/nuscenes/sample", make)
         make = _later(_ground_truths_to_msg, nusc, sample.token, poses)
@@ -152,6 +168,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--lidar", action=argparse.BooleanOptionalAction, default=True, help="with LIDAR_TOP"
     )
+    parser.add_argument("--limit", type=int, help="only the first keyframes of each scene")
     arguments = parser.parse_args(argv)
     if arguments.dataroot is None:
         parser.error("--dataroot is needed")
@@ -164,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         nusc = load_nuscenes(arguments.dataroot, arguments.version)
         scenes = select_scenes(nusc, arguments.split, arguments.scenes)
-        options = BagOptions(arguments.input, arguments.lidar)
+        options = BagOptions(arguments.input, arguments.lidar, arguments.limit)
         for folder in write_bags(nusc, scenes, arguments.out, options):
             print(f"wrote {folder}")
     except (ValueError, OSError) as error:

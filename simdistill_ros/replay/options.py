@@ -74,5 +74,7 @@ def check_options(options: ReplayOptions) -> None:
         raise ValueError("--oracle starts its own node; leave out --external-node")
     if options.mode not in MODES:
         raise ValueError(f"--mode: expected one of {', '.join(MODES)}, got {options.mode!r}")
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit: expected at least 1, got {options.limit}")
     if options.rate <= 0:
         raise ValueError(f"--rate: expected a positive number, got {options.rate}")

@@ -43,7 +43,7 @@ def find_or_make_bags(options: ReplayOptions, nusc: Any) -> list[Bag]:
     if folder.exists():
         shutil.rmtree(folder)
     names = select_scenes(nusc, options.split, options.scenes)
-    write_bags(nusc, names, folder, BagOptions(input=options.input))
+    write_bags(nusc, names, folder, BagOptions(options.input, keyframes=options.limit))
     return find_bags(folder)
 
 

@@ -135,6 +135,15 @@ def test_raw_images_are_the_decoded_pixels(tiny_nusc, tmp_path, bag):
     np.testing.assert_array_equal(image_from_msg(image), image_from_msg(compressed))
 
 
+def test_limited_bag_ends_with_its_last_keyframe_and_has_its_pose(tiny_nusc, tmp_path):
+    write_scene_bag(tiny_nusc, SCENE, tmp_path / SCENE, BagOptions(keyframes=2))
+    limited = Bag(tmp_path / SCENE)
+    last = samples_of_scene(tiny_nusc, SCENE)[1]
+    assert len(list(limited.messages(["/nuscenes/sample"]))) == 2
+    assert max(message.stamp_ns for message in limited.messages()) == last.stamp_ns
+    assert max(message.stamp_ns for message in limited.messages(["/tf"])) == last.stamp_ns
+
+
 def test_command_writes_a_bag_a_scene_and_never_over_another(tiny_dataroot, tmp_path, capsys):
     arguments = ["--dataroot", str(tiny_dataroot), "--version", "v1.0-tiny", "--out", str(tmp_path)]
     assert main(arguments) == 0
