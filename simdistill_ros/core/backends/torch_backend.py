@@ -11,6 +11,7 @@ from simdistill_ros.core.backends.base import BackendError, HeadMaps
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.network.build import load_student
+from simdistill_ros.core.network.convolutions import fold_norms
 from simdistill_ros.core.network.view_transform import batch_tables
 
 
@@ -29,7 +30,9 @@ class TorchBackend:
             ModelCardError: If the weights do not fit the card.
         """
         self._device = _device(device)
-        self._student = load_student(card).eval().to(self._device)
+        student = load_student(card).eval()
+        fold_norms(student)
+        self._student = student.to(self._device)
         # The module's `to` knows the keyword, its type stub does not.
         self._student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = _per_channel(card.image.mean, self._device)
