@@ -8,6 +8,7 @@ and buffers must be as long as they claim.
 from __future__ import annotations
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -21,13 +22,13 @@ JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 Buffer = bytes | bytearray | memoryview
 
-# Encoding -> channels per pixel and the channel order that gives RGB (None: grey).
-_PLAIN: dict[str, tuple[int, tuple[int, int, int] | None]] = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "mono8": (1, None),
+# Encoding -> channels per pixel and what OpenCV calls the way to RGB; None where it is RGB.
+_PLAIN: dict[str, tuple[int, int | None]] = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
 }
 # OpenCV names a pattern by the second row's second and third pixel.
 _BAYER: dict[str, int] = {
@@ -77,16 +78,32 @@ def _decode_jpeg(data: Buffer, max_pixels: int) -> ImageArray:
 
 
 def _decode_png(data: Buffer, max_pixels: int) -> ImageArray:
-    if len(data) < 24:
-        raise ImageError("undecodable", "not a complete PNG: the header ends early")
+    if len(data) < 33 or bytes(data[12:16]) != b"IHDR":
+        raise ImageError("undecodable", "not a complete PNG: there is no whole header")
     width, height = struct.unpack(">II", bytes(data[16:24]))
     _check_pixels(height, width, max_pixels)
-    if b"IEND" not in bytes(data[-12:]):
-        raise ImageError("undecodable", "not a complete PNG: the data ends early")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
+    _check_png_chunks(memoryview(data))
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None or image.shape[:2] != (height, width):
         raise ImageError("undecodable", "not a valid PNG")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _check_png_chunks(data: memoryview) -> None:
+    """Check that every chunk is whole: the decoder would return what it has, or complain itself."""
+    at, kind = len(PNG_START), b""
+    while kind != b"IEND":
+        if at + 12 > len(data):
+            raise ImageError("undecodable", "not a complete PNG: the data ends early")
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            raise ImageError("undecodable", "not a complete PNG: the data ends early")
+        kind = bytes(data[at + 4 : at + 8])
+        if struct.unpack_from(">I", data, end) != (zlib.crc32(data[at + 4 : end]),):
+            raise ImageError("undecodable", "not an intact PNG: a checksum is wrong")
+        at = end + 4
 
 
 def _check_pixels(height: int, width: int, max_pixels: int) -> None:
@@ -109,28 +126,22 @@ def rgb_from_encoding(
         step: Bytes a row.
         is_bigendian: Has no meaning for 8-bit channels and is accepted either way.
 
+    Returns:
+        The pixels; for rgb8 a view of `data`, rows apart by `step`, else new memory.
+
     Raises:
-        ImageError: `empty`, `wrong_step`, `size_mismatch`, `too_large` or `unknown_encoding`.
+        ImageError: `empty`, `wrong_step`, `size_mismatch`, `too_large`, `too_small` or
+            `unknown_encoding`.
     """
-    known = encoding in _PLAIN or encoding in _BAYER
-    if not known:
+    if encoding not in _PLAIN and encoding not in _BAYER:
         names = ", ".join([*_PLAIN, *_BAYER])
         raise ImageError("unknown_encoding", f"encoding {encoding!r} is none of {names}")
-    channels, order = _PLAIN.get(encoding, (1, None))
+    channels, conversion = _PLAIN.get(encoding) or (1, _BAYER[encoding])
     rows = _rows(data, height=height, width=width, step=step, channels=channels)
-    if encoding in _BAYER:
-        if height < 2 or width < 2:
-            raise ImageError("empty", f"a Bayer image of {width}x{height} has no colour")
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(rows[..., 0]), _BAYER[encoding]))
-    if order is None:
-        return np.repeat(rows, 3, axis=2)
-    if encoding == "rgb8":
-        return np.ascontiguousarray(rows)  # a view of the message unless rows are padded
-    conversion = {
-        "bgr8": cv2.COLOR_BGR2RGB,
-        "rgba8": cv2.COLOR_RGBA2RGB,
-        "bgra8": cv2.COLOR_BGRA2RGB,
-    }[encoding]
+    if conversion is None:
+        return rows
+    if encoding in _BAYER and (height < 3 or width < 3):
+        raise ImageError("too_small", f"a Bayer image of {width}x{height} has no colour")
     return np.asarray(cv2.cvtColor(rows, conversion))
 
 

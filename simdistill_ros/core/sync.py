@@ -389,6 +389,7 @@ class Synchronizer(Generic[T]):
         phases = self._estimator.estimate(self.phases)
         if not self._estimator.is_busy:
             self._sets_until_check = CHECK_EVERY_SETS
+            self._losses = 0
         if phases is None:
             return []
         if phases.agrees_with(self.phases):

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from simdistill_ros.core.frames import (
     FloatArray,
@@ -23,8 +24,10 @@ from simdistill_ros.core.frames import (
     rotation_from_quaternion,
 )
 
-# A stamp this much older than the newest sample of an edge means that time was set back.
+# A stamp this much older than the newest sample of an edge means that time was set back. Were the
+# later samples kept, look-ups between the two times would be interpolated across the jump.
 JUMP_NS = 1_000_000_000
+UNIT_TOLERANCE = 0.01  # of a quaternion's length; tf2 allows the same
 
 
 class TransformError(LookupError):
@@ -44,6 +47,25 @@ class _Edge:
     static: bool
     stamps_ns: list[int] = field(default_factory=list)
     parent_from_child: list[FloatArray] = field(default_factory=list)
+
+
+def rigid_from_quaternion(wxyz: npt.ArrayLike, translation_m: npt.ArrayLike) -> FloatArray:
+    """Return the (4, 4) transform of a unit quaternion (w, x, y, z) and a translation (3,).
+
+    Raises:
+        ValueError: If a number is not finite or the quaternion's length is not one.
+    """
+    quaternion = np.asarray(wxyz, dtype=np.float64)
+    translation = np.asarray(translation_m, dtype=np.float64)
+    if translation.shape != (3,) or not np.isfinite(translation).all():
+        raise ValueError(f"expected a finite translation (x, y, z), got {translation.tolist()}")
+    length = float(np.linalg.norm(quaternion))
+    if quaternion.shape != (4,) or not abs(length - 1) <= UNIT_TOLERANCE:
+        raise ValueError(
+            f"expected a quaternion (w, x, y, z) of length 1, got {quaternion.tolist()} "
+            f"of length {length:.3g}"
+        )
+    return rigid(rotation_from_quaternion(quaternion), translation)
 
 
 class TransformTree:
@@ -75,6 +97,8 @@ class TransformTree:
             parent_from_child: (4, 4) rigid transform.
             static: Whether it holds at all times.
 
+        A child has one parent: a sample with another parent replaces the edge and is counted.
+
         Raises:
             ValueError: If a frame has no name, both are the same, or the matrix is not rigid.
         """
@@ -97,7 +121,7 @@ class TransformTree:
         if static:
             edge.stamps_ns, edge.parent_from_child = [0], [matrix]
             return
-        if edge.stamps_ns and stamp_ns < edge.stamps_ns[-1] - max(self._cache_ns, JUMP_NS):
+        if edge.stamps_ns and stamp_ns < edge.stamps_ns[-1] - JUMP_NS:
             self.time_jumps += 1
             self._clear_dynamic()
             edge = self._edges.setdefault(child, _Edge(parent, static))
@@ -189,14 +213,14 @@ def _sample(edge: _Edge, child: str, stamp_ns: int, where: str) -> FloatArray:
         raise TransformError(
             "future",
             f"no transform from {where} yet: the newest {edge.parent} <- {child} is "
-            f"{late_ms:.1f} ms older than the image",
+            f"{late_ms:.1f} ms older than the stamp",
         )
     if at == 0:
         early_ms = (edge.stamps_ns[0] - stamp_ns) / 1e6
         raise TransformError(
             "past",
             f"no transform from {where} any more: the oldest {edge.parent} <- {child} is "
-            f"{early_ms:.1f} ms newer than the image",
+            f"{early_ms:.1f} ms newer than the stamp",
         )
     before_ns, after_ns = edge.stamps_ns[at - 1], edge.stamps_ns[at]
     fraction = (stamp_ns - before_ns) / (after_ns - before_ns)

@@ -22,7 +22,7 @@ from sync_streams import (
     complete_cycles,
 )
 
-TOLERANCES_MS = (60, 100)
+TOLERANCES_MS = (50, 100)
 
 
 class Played:
