@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ground truth boxes → what the head should say: heatmaps, and ten numbers at each box's cell.
 
-The ten numbers of a box are, in this order: offset of the centre from its cell's lower corner (x, y;
-cells), height of the centre (metres), log of length, width and height, sine and cosine of the yaw,
-and velocity (x, y; metres per second). The card's legacy switches give the published numbers.
+The ten numbers of a box are, in this order: offset of the centre from its cell's lower corner (x,
+y; cells), height of the centre (metres), log of length, width and height, sine and cosine of the
+yaw, and velocity (x, y; metres per second). The card's legacy switches give the published numbers.
 """
 
 from __future__ import annotations

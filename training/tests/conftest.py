@@ -18,7 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simdistill_ros.core.model_card import ModelCard, load_model_card
+from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.frames import inverse, rigid, rotation_about_z
+from simdistill_ros.core.lift_geometry import pooling_tables
+from simdistill_ros.core.model_card import ModelCard, load_model_card, model_card_from_dict
+from simdistill_ros.core.network.view_transform import batch_tables
+from simdistill_training.batch import Batch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = REPOSITORY.parent / "shared" / "reference"
@@ -92,3 +97,69 @@ def tiny_card() -> ModelCard:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_card(tiny_card: ModelCard) -> ModelCard:
+    """Return the tiny model with two cameras, small images and a small grid."""
+    data = tiny_card.model_dump(mode="json")
+    data["cameras"] = ["cam_front", "cam_back"]
+    data["image"] |= {"input_hw": [32, 64], "resized_width_px": 64}
+    data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-12.8, 12.8]}
+    data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 17.0, "step_m": 1.0}
+    return model_card_from_dict(data)
+
+
+@pytest.fixture(scope="session")
+def small_batch(small_card: ModelCard) -> Batch:
+    """Return two samples of random pixels and points around a few boxes."""
+    image_from_cam = np.array([[40.0, 0, 31.5], [0, 40.0, 15.5], [0, 0, 1]])
+    forward = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    bev_from_cam = np.stack(
+        [rigid(rotation_about_z(yaw) @ forward, [0, 0, 1.5]) for yaw in (0.0, np.pi)]
+    )
+    tables = pooling_tables(
+        small_card.bev.grid,
+        small_card.lift.depth,
+        feature_hw=small_card.feature_hw,
+        input_hw=small_card.image.input_hw,
+        bev_from_cam=bev_from_cam,
+        input_from_cam=np.stack([image_from_cam] * 2),
+    )
+    generator = np.random.default_rng(5)
+    input_from_bev = image_from_cam @ inverse(bev_from_cam)[:, :3]
+    images = generator.integers(0, 256, (2, 2, 32, 64, 3), dtype=np.uint8)
+    return Batch(
+        images=torch.from_numpy(images),
+        tables=batch_tables([tables] * 2),
+        points=tuple(_random_points(generator) for _ in range(2)),
+        input_from_bev=torch.from_numpy(np.stack([input_from_bev] * 2)).float(),
+        boxes=tuple(_random_boxes(generator, small_card) for _ in range(2)),
+        tokens=("first", "second"),
+    )
+
+
+@pytest.fixture
+def normalised_images(small_batch: Batch) -> torch.Tensor:
+    """Return the batch's images as a network takes them, (B, N, 3, H, W)."""
+    return small_batch.images.permute(0, 1, 4, 2, 3).float() / 128 - 1
+
+
+def _random_points(generator: np.random.Generator) -> torch.Tensor:
+    low, high = (-12, -12, -1, 0, 0), (12, 12, 2, 255, 0.5)
+    return torch.from_numpy(generator.uniform(low, high, (600, 5))).float()
+
+
+def _random_boxes(generator: np.random.Generator, card: ModelCard) -> Detections:
+    count = 12
+    return Detections(
+        frame="bev",
+        stamp_ns=0,
+        centers_m=generator.uniform((-12, -12, 0), (12, 12, 1), (count, 3)),
+        sizes_lwh_m=generator.uniform(0.5, 4, (count, 3)),
+        yaws_rad=generator.uniform(-3, 3, count),
+        velocities_mps=generator.normal(size=(count, 2)),
+        scores=np.ones(count),
+        labels=np.arange(count) % len(card.classes),
+        class_names=card.classes,
+    )

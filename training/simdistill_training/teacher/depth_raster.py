@@ -49,8 +49,9 @@ def nearest_depths(rasters: Tensor, stride: int) -> Tensor:
         stride: Size of a block, a divisor of H and W.
     """
     depths = torch.where(rasters > 0, rasters, math.inf)
-    blocks = depths.unflatten(-1, (-1, stride)).unflatten(-3, (-1, stride))
-    return blocks.amin(dim=(-3, -1))
+    height, width = rasters.shape[-2:]
+    shape = (*rasters.shape[:-2], height // stride, stride, width // stride, stride)
+    return depths.reshape(shape).amin(dim=(-3, -1))
 
 
 def depth_labels(
