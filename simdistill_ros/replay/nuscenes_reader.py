@@ -47,6 +47,7 @@ CAMERA_CHANNELS = (
 )
 LIDAR_CHANNEL = "LIDAR_TOP"
 NANOSECONDS_PER_MICROSECOND = 1000
+LARGE_TABLE_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def load_nuscenes(dataroot: Path | str, version: str) -> NuScenes:
             f"dataroot {dataroot}: expected tables in {version}/, got {', '.join(have) or 'none'}; "
             "set --dataroot and --version"
         )
-    return NuScenes(version=version, dataroot=str(dataroot), verbose=False)
+    # The devkit reports its progress on the large tables, which take most of a minute.
+    is_slow = (Path(dataroot) / version / "sample_data.json").stat().st_size > LARGE_TABLE_BYTES
+    return NuScenes(version=version, dataroot=str(dataroot), verbose=is_slow)
 
 
 def select_scenes(
