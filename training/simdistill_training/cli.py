@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `simdistill`: train, evaluate, overfit, view-data, package, convert, bench."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simdistill_ros.core.model_card import ModelCard
+from simdistill_training.config import ExperimentConfig
+from simdistill_training.strict import (
+    CONFIGS,
+    ConfigError,
+    assign,
+    config_as_dict,
+    config_file,
+    config_from_dict,
+    read_config,
+)
+
+DATA_OPTIONS = ("dataroot", "version", "train", "val")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors a user can mend end it with a message."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except (ValueError, OSError) as error:
+        print(f"simdistill {arguments.name}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="simdistill", description=__doc__)
+    commands = top.add_subparsers(dest="name", required=True)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_overfit(commands)
+    _add_view_data(commands)
+    _add_package(commands)
+    _add_convert(commands)
+    _add_bench(commands)
+    return top
+
+
+def experiment_of(arguments: argparse.Namespace) -> tuple[ExperimentConfig, ModelCard]:
+    """Return the experiment and card that the command line names.
+
+    Raises:
+        ConfigError: If the file or an override is wrong.
+        ModelCardError: If the model card is.
+    """
+    from simdistill_training.smoke import smoke_card, smoke_experiment
+    from simdistill_training.train import card_of
+
+    experiment = with_overrides(read_config(ExperimentConfig, config_file(arguments.config)),
+                                arguments)  # fmt: skip
+    card = card_of(experiment)
+    if arguments.smoke:
+        card = smoke_card(card)
+        experiment = smoke_experiment(experiment, card)
+    return experiment, card
+
+
+def with_overrides(experiment: ExperimentConfig, arguments: argparse.Namespace) -> ExperimentConfig:
+    """Return the experiment with what the command line changes.
+
+    Raises:
+        ConfigError: If a `--set` names no key, or its value is wrong.
+    """
+    given = {n: getattr(arguments, n) for n in DATA_OPTIONS if getattr(arguments, n) is not None}
+    experiment = replace(experiment, data=replace(experiment.data, **given))
+    data = config_as_dict(experiment)
+    for assignment in arguments.set:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment}: expected KEY=VALUE")
+        assign(data, key, yaml.safe_load(text))
+    return config_from_dict(ExperimentConfig, data, "command line")
+
+
+def _add_experiment(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", help="YAML file, or name of a shipped experiment")
+    command.add_argument("--dataroot", help="instead of data.dataroot")
+    command.add_argument("--version", help="instead of data.version")
+    command.add_argument(
+        "--train", help="instead of data.train: a split or scenes, comma-separated"
+    )
+    command.add_argument("--val", help="instead of data.val")
+    command.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                         help="change one key, e.g. schedule.steps=1000")  # fmt: skip
+    command.add_argument("--smoke", action="store_true", help="shrink to a CPU minute")
+
+
+def _add_train(commands: Any) -> None:
+    command = commands.add_parser("train", help="run an experiment")
+    _add_experiment(command)
+    command.add_argument("--out", type=Path, help="run folder (default: out/runs/<name>)")
+    command.add_argument("--resume", action="store_true", help="go on after a kill")
+    command.add_argument("--accelerator", default="auto", help="auto, cpu, gpu")
+    command.add_argument("--devices", type=int, default=1, help="devices a node")
+    command.add_argument("--nodes", type=int, default=1)
+    command.add_argument("--strategy", default="auto", help="ddp for several devices")
+    command.set_defaults(command=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from simdistill_training.train import Machine, train
+
+    experiment, card = experiment_of(arguments)
+    folder = arguments.out or Path("out/runs") / experiment.name
+    machine = Machine(arguments.accelerator, arguments.devices, arguments.nodes, arguments.strategy)
+    print(train(experiment, folder, card=card, resume=arguments.resume, machine=machine))
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = commands.add_parser("evaluate", help="score a run or a model package")
+    command.add_argument("model", type=Path, help="run folder, checkpoint or model package")
+    command.add_argument("--config", help="experiment that names the data; for model packages")
+    command.add_argument("--dataroot")
+    command.add_argument("--version")
+    command.add_argument("--split", help="instead of data.val")
+    command.add_argument("--out", type=Path, help="default: <model>/evaluation-<split>")
+    command.add_argument("--score-threshold", type=float)
+    command.add_argument("--device", default="cpu")
+    command.add_argument("--batch-size", type=int, default=1)
+    command.add_argument("--workers", type=int, default=2)
+    command.set_defaults(command=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from simdistill_training.evaluate_model import evaluate_model
+
+    metrics = evaluate_model(
+        arguments.model,
+        config=config_file(arguments.config) if arguments.config else None,
+        dataroot=arguments.dataroot,
+        version=arguments.version,
+        split=arguments.split,
+        out=arguments.out,
+        threshold=arguments.score_threshold,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+    )
+    _print_scores(metrics)
+
+
+def _print_scores(metrics: dict[str, Any]) -> None:
+    print("  ".join(f"{n} {metrics[n]:.4f}" for n in ("mAP", "NDS", "mAP_of_present_classes")))
+    print("  ".join(f"{n} {metrics[n]:.4f}" for n in ("mATE", "mASE", "mAOE", "mAVE", "mAAE")))
+    for name, scores in metrics["per_class"].items():
+        count = metrics["ground_truths"].get(name, 0)
+        print(f"{name:<22}{count:>7} objects  AP {scores['AP']:.3f}")
+
+
+def _add_overfit(commands: Any) -> None:
+    command = commands.add_parser("overfit", help="learn a few samples by heart and score them")
+    _add_experiment(command)
+    command.add_argument("--samples", type=int, default=2)
+    command.add_argument("--token", action="append", default=[], help="a sample; repeatable")
+    command.add_argument("--steps", type=int, default=400)
+    command.add_argument("--device", default="cpu")
+    command.add_argument("--out", type=Path, default=Path("out/overfit"))
+    command.set_defaults(command=_overfit)
+
+
+def _overfit(arguments: argparse.Namespace) -> None:
+    from simdistill_training.overfit import overfit
+
+    experiment, card = experiment_of(arguments)
+    metrics = overfit(
+        experiment,
+        card,
+        arguments.out,
+        tokens=tuple(arguments.token),
+        count=arguments.samples,
+        steps=arguments.steps,
+        device=arguments.device,
+    )
+    _print_scores(metrics)
+
+
+def _add_view_data(commands: Any) -> None:
+    command = commands.add_parser("view-data", help="draw what the network will see")
+    _add_experiment(command)
+    command.add_argument("--count", type=int, default=8)
+    command.add_argument("--plain", action="store_true", help="without augmentation")
+    command.add_argument("--out", type=Path, default=Path("out/view-data"))
+    command.set_defaults(command=_view_data)
+
+
+def _view_data(arguments: argparse.Namespace) -> None:
+    from simdistill_training.view_data import view_data
+
+    experiment, card = experiment_of(arguments)
+    for file in view_data(
+        experiment, card, arguments.out, count=arguments.count, augmented=not arguments.plain
+    ):
+        print(file)
+
+
+def _add_package(commands: Any) -> None:
+    command = commands.add_parser("package", help="write a student's model package")
+    command.add_argument("run", type=Path, help="run folder or checkpoint")
+    command.add_argument("out", type=Path, help="folder of the package")
+    command.add_argument("--name", help="of the model; default: the card's")
+    command.add_argument("--data", required=True, help="what it was trained on, for the card")
+    command.add_argument("--metrics", type=Path, help="metrics.json to put into the card")
+    command.set_defaults(command=_package)
+
+
+def _package(arguments: argparse.Namespace) -> None:
+    from simdistill_training.evaluate_model import package_run
+
+    metrics = json.loads(arguments.metrics.read_text()) if arguments.metrics else None
+    card = package_run(
+        arguments.run, arguments.out, name=arguments.name, data=arguments.data, metrics=metrics
+    )
+    print(card.file)
+
+
+def _add_convert(commands: Any) -> None:
+    command = commands.add_parser("convert", help="convert published weights", add_help=False)
+    command.add_argument("rest", nargs=argparse.REMAINDER)
+    command.set_defaults(command=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from simdistill_training.convert.cli import main as convert_main
+
+    convert_main(arguments.rest)
+
+
+def _add_bench(commands: Any) -> None:
+    command = commands.add_parser("bench", help="measure what distillation gains")
+    command.add_argument("--config", default="bench-tiny", help="YAML of the benchmark")
+    command.add_argument("--out", type=Path, default=Path("out/bench"), help="scenes and runs")
+    command.add_argument("--results", type=Path, default=None, help="folder of results/*.json")
+    command.add_argument("--accelerator", default="auto", help="auto, cpu, gpu")
+    command.add_argument("--jobs", type=int, default=2, help="processes that generate scenes")
+    command.add_argument("--only", default="", help="runs whose name contains this")
+    command.add_argument("--minutes", type=float, default=0.0, help="start no run after this")
+    command.add_argument("--table", action="store_true", help="only write results of what is done")
+    command.set_defaults(command=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from simdistill_training.bench import run_bench
+
+    results = arguments.results or CONFIGS.parent / "results"
+    print(
+        run_bench(
+            config_file(arguments.config),
+            arguments.out,
+            results,
+            accelerator=arguments.accelerator,
+            jobs=arguments.jobs,
+            only=arguments.only,
+            minutes=arguments.minutes,
+            table_only=arguments.table,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a nuScenes-format dataroot to batches: tables → index → samples → augmentation → batch."""
