@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sync_streams import MS, Arrival, Scenario, arrivals, cases, complete_cycles
-
+from benchmarks.sync_streams import MS, Arrival, Scenario, arrivals, cases, complete_cycles
 from simdistill_ros.core.sync import Synchronizer
 
 TOLERANCE_MS = 60
@@ -33,9 +32,9 @@ class Result:
     case: str
     synchroniser: str
     complete_cycles: int
-    matched_cycles: int
+    matched: int
     sets: int
-    mixed_sets: int
+    mixed: int
     mean_ms: float
     worst_ms: float
 
@@ -101,43 +100,35 @@ def play(scenario: Scenario, label: str, make_feed: Callable[[tuple[str, ...]], 
         case=scenario.name,
         synchroniser=label,
         complete_cycles=len(complete),
-        matched_cycles=len(complete & pure),
+        matched=len(complete & pure),
         sets=len(sets),
-        mixed_sets=sum(len(set(s.values())) > 1 for s in sets),
-        mean_ms=sum(runs_ns[0]) / len(messages) / MS,
-        worst_ms=max(map(min, zip(*runs_ns, strict=True))) / MS,
+        mixed=sum(len(set(s.values())) > 1 for s in sets),
+        mean_ms=round(sum(runs_ns[0]) / len(messages) / MS, 4),
+        worst_ms=round(max(map(min, zip(*runs_ns, strict=True))) / MS, 3),
     )
 
 
-def main() -> None:
-    """Run all cases and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="run the cases whose name contains this")
-    chosen = [case for case in cases() if parser.parse_args().only in case.name]
+def bench_sync(only: str = "") -> list[dict[str, Any]]:
+    """Play the cases whose name contains `only`; return and print one row for each run."""
     competitors: list[tuple[str, Callable[[tuple[str, ...]], Feed]]] = [("ours", our_feed)]
     try:
         message_filters_feed(("a", "b"))
         competitors.append(("message_filters", message_filters_feed))
     except ImportError as error:
-        print(f"message_filters is not installed here ({error}): only ours is measured.\n")
-    print("| case | synchroniser | complete | matched | sets | mixed | ms/msg mean | worst |")
-    print("|---|---|---|---|---|---|---|---|")
-    results = []
-    for scenario in chosen:
-        for label, make_feed in competitors:
-            result = play(scenario, label, make_feed)
-            results.append(asdict(result))
-            print(
-                f"| {result.case} | {label} | {result.complete_cycles} | {result.matched_cycles} "
-                f"| {result.sets} | {result.mixed_sets} | {result.mean_ms:.4f} "
-                f"| {result.worst_ms:.3f} |",
-                flush=True,
-            )
-    machine = {
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-    }
-    print(json.dumps({"benchmark": "sync", **machine, "results": results}))
+        print(f"message_filters is not installed here ({error}): only ours is measured.")
+    rows: list[dict[str, Any]] = []
+    for scenario in cases():
+        for label, make_feed in competitors if only in scenario.name else ():
+            rows.append(asdict(play(scenario, label, make_feed)))
+            print("| " + " | ".join(str(value) for value in rows[-1].values()) + " |", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run the cases and print the rows, then JSON."""
+    parser = argparse.ArgumentParser(description="Compare synchronisers on troubled streams.")
+    parser.add_argument("--only", default="", help="run the cases whose name contains this")
+    print(json.dumps({"sync": bench_sync(parser.parse_args().only)}))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import random
-import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from simdistill_ros.core.sync import Synchronizer
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from sync_streams import (
+from benchmarks.sync_streams import (
     CAMERAS,
     MS,
     Arrival,
@@ -21,6 +19,7 @@ from sync_streams import (
     cases,
     complete_cycles,
 )
+from simdistill_ros.core.sync import Synchronizer
 
 TOLERANCES_MS = (50, 100)
 
@@ -135,3 +134,38 @@ def test_a_camera_at_half_the_rate_sets_the_rate_of_the_sets():
     sets = [s for stamp, camera, k in sorted(messages) for s in sync.add(camera, stamp, k, stamp)]
     assert [s.items["fast"] for s in sets] == list(range(0, 100, 2))
     assert all(s.items["fast"] == s.items["slow"] for s in sets)
+
+
+def keyframe_stamps(dataroot: Path) -> dict[int, dict[str, int]]:
+    """Return the stamps of each real keyframe's cameras, by number in order of time."""
+    tables = {
+        name: json.loads((dataroot / "v1.0-mini" / f"{name}.json").read_text())
+        for name in ("sensor", "calibrated_sensor", "sample_data")
+    }
+    channel = {row["token"]: row["channel"] for row in tables["sensor"]}
+    camera = {row["token"]: channel[row["sensor_token"]] for row in tables["calibrated_sensor"]}
+    stamps: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in tables["sample_data"]:
+        name = camera[row["calibrated_sensor_token"]]
+        if name.startswith("CAM_") and row["is_key_frame"]:
+            stamps[row["sample_token"]][name] = row["timestamp"] * 1000
+    return dict(enumerate(sorted(stamps.values(), key=lambda cameras: min(cameras.values()))))
+
+
+def test_every_real_keyframe_is_matched_with_the_default_tolerance(dataroot):
+    keyframes = keyframe_stamps(dataroot)
+    names = sorted(keyframes[0])
+    sync: Synchronizer[int] = Synchronizer(
+        names, tolerance_ns=60 * MS, timeout_ns=500 * MS, queue_size=4
+    )
+    matched, now_ns = [], 0
+    for number, stamps in keyframes.items():
+        for name in sorted(names, key=stamps.__getitem__):
+            now_ns += 8 * MS
+            matched += sync.add(name, stamps[name], number, now_ns)
+        now_ns += 250 * MS
+        matched += sync.poll(now_ns)
+        assert len(matched) == number + 1
+    assert [set(synced.items.values()) for synced in matched] == [{n} for n in keyframes]
+    assert len(matched) == 81
+    assert max(synced.spread_ns for synced in matched) < 43 * MS
