@@ -84,7 +84,7 @@ check_system() {
 }
 
 make_venv() {
-    local key="$VERSION $MODE $("$PYTHON" -c 'import sys; print(sys.base_prefix)')"
+    local key="$VERSION $MODE $ROS_LOCK $("$PYTHON" -c 'import sys; print(sys.base_prefix)')"
     done_before venv "$key" && [ -x "$VENV/bin/python" ] && return
     say "making the virtual environment $VENV (Python $VERSION, ROS from $MODE)"
     local options=()
@@ -117,8 +117,8 @@ check_interfaces() {
         done
         return
     fi
-    local key
-    key="$(find interfaces scripts -type f -exec sha256sum {} + | sort | sha256sum) $ROS_LOCK"
+    local inputs=(interfaces scripts/build_interfaces.py scripts/message_dispatch.cpp.in) key
+    key="$(find "${inputs[@]}" -type f -exec sha256sum {} + | sort | sha256sum) $ROS_LOCK"
     done_before interfaces "$key" && return
     say "building vision_msgs and tf2_msgs"
     : >"$LOG"
