@@ -58,6 +58,11 @@ class AnswerBook:
         complete = replace(boxes, velocities_mps=np.asarray(velocities, dtype=np.float64))
         self.answers[stamp_ns] = Answer(complete, received_ns)
 
+    def newest(self, stamp_ns: int, max_age_ns: int) -> Answer | None:
+        """Return the answer to a stamp, or to the newest earlier one that is not too old."""
+        stamps = [s for s in self.answers if stamp_ns - max_age_ns <= s <= stamp_ns]
+        return self.answers[max(stamps)] if stamps else None
+
     @property
     def unpaired(self) -> int:
         """Messages still without their companion."""

@@ -33,6 +33,8 @@ class ReplayOptions:
         score_threshold: Boxes below are not published.
         start_timeout_s: Wait for the detector to be there.
         timeout_s: Wait for an answer in `step`.
+        max_age_s: How much older than a sample's images those of its answer may be; with 0 only
+            answers to the sample itself count.
         attempts: Times a set is sent in `step` before it counts as lost.
         limit: Only the first keyframes of each scene; None for all.
         domain_id: DDS domain; None for a random one on this machine only.
@@ -56,6 +58,7 @@ class ReplayOptions:
     start_timeout_s: float = 120.0
     timeout_s: float = 20.0
     attempts: int = 3
+    max_age_s: float = 0.0
     limit: int | None = None
     domain_id: int | None = None
 
@@ -76,5 +79,7 @@ def check_options(options: ReplayOptions) -> None:
         raise ValueError(f"--mode: expected one of {', '.join(MODES)}, got {options.mode!r}")
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit: expected at least 1, got {options.limit}")
+    if options.max_age_s < 0:
+        raise ValueError(f"--max-age-s: expected 0 or more, got {options.max_age_s}")
     if options.rate <= 0:
         raise ValueError(f"--rate: expected a positive number, got {options.rate}")

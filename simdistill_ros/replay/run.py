@@ -3,7 +3,8 @@
 
 The reference time of an answer is its own stamp (the newest camera's): its boxes go to the global
 frame with the bag's pose at that time. Objects are not moved to the sample's time, a few
-milliseconds later. Answers are matched to samples by exact stamp, never by nearness.
+milliseconds later. Answers are matched to samples by exact stamp; only where `max_age_s` allows it,
+a sample without one gets the newest answer to earlier images, as a vehicle would use it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 
 from simdistill_ros.core.frames import EGO_FRAME, inverse
 from simdistill_ros.core.model_card import load_model_card
-from simdistill_ros.replay.answers import Answer
+from simdistill_ros.replay.answers import Answer, AnswerBook
 from simdistill_ros.replay.bag_storage import BagMessage
 from simdistill_ros.replay.detector_link import DetectorLink
 from simdistill_ros.replay.evaluation import evaluate_submission
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.replay.options import ReplayOptions, check_options
 from simdistill_ros.replay.playback import (
+    NANOSECONDS,
     PlaybackRecord,
     StepOptions,
     drain,
@@ -76,7 +78,7 @@ def run_replay(options: ReplayOptions) -> ReplayResult:
         wait_for_detector(session, options, cameras, options.start_timeout_s)
         for scene in scenes:
             _play(session, scene, options, cameras, record)
-    answers = _answers_of_samples(scenes, cameras, link.answers.answers)
+    answers = _answers_of_samples(scenes, cameras, link.answers, options.max_age_s)
     results = {
         sample.token: _records(answers.get(sample.token), sample, scene.poses)
         for scene in scenes
@@ -157,14 +159,15 @@ def _play(
 
 
 def _answers_of_samples(
-    scenes: Sequence[Scene], cameras: Sequence[str], answers: Mapping[int, Answer]
+    scenes: Sequence[Scene], cameras: Sequence[str], book: AnswerBook, max_age_s: float
 ) -> dict[str, Answer]:
-    stamps = {
-        sample.token: sample.reference_stamp_ns(cameras)
+    max_age_ns = round(max_age_s * NANOSECONDS)
+    found = {
+        sample.token: book.newest(sample.reference_stamp_ns(cameras), max_age_ns)
         for scene in scenes
         for sample in scene.samples
     }
-    return {token: answers[stamp] for token, stamp in stamps.items() if stamp in answers}
+    return {token: answer for token, answer in found.items() if answer is not None}
 
 
 def _records(answer: Answer | None, sample: SampleRecord, poses: PoseTrack) -> list[Record]:
@@ -196,6 +199,7 @@ def _run_facts(options: ReplayOptions, scenes: Sequence[Scene]) -> dict[str, Any
         "mode": options.mode,
         "rate": options.rate if options.mode == "realtime" else None,
         "input": options.input,
+        "max_age_s": options.max_age_s,
         "fixed_frame": options.fixed_frame,
         "score_threshold": options.score_threshold,
         "version": options.version,

@@ -48,6 +48,18 @@ def test_pair_of_different_lengths_is_refused():
     assert book.refused == ["7: 2 boxes, 1 velocities"]
 
 
+def test_newest_answer_that_is_not_too_old_stands_in():
+    book = AnswerBook()
+    for stamp_ns in (10, 20, 40):
+        book.add_detections(boxes(stamp_ns, 0), 0)
+        book.add_velocities(stamp_ns, np.zeros((0, 2)), 0)
+    assert book.newest(20, 0).detections.stamp_ns == 20
+    assert book.newest(30, 0) is None
+    assert book.newest(30, 10).detections.stamp_ns == 20
+    assert book.newest(30, 9) is None
+    assert book.newest(39, 50).detections.stamp_ns == 20
+
+
 def test_empty_answer_is_an_answer():
     book = AnswerBook()
     book.add_detections(boxes(7, 0), 10)
