@@ -111,7 +111,7 @@ def draw_light(rng: np.random.Generator) -> Light:
     return Light(
         kind,
         _direction(azimuth, 1.0),
-        _rgb(0.16, 0.17, 0.22),
+        _rgb(0.12, 0.13, 0.18),
         0.5,
         _rgb(0.14, 0.19, 0.36),
         _rgb(0.62, 0.48, 0.42),
@@ -119,7 +119,7 @@ def draw_light(rng: np.random.Generator) -> Light:
         haze * 1.5,
         float(rng.uniform(0.0, 0.5)),
         2.2,
-        1.7 * gain,
+        1.15 * gain,
         4.0,
     )
 

@@ -25,8 +25,8 @@ class Picture:
 
     Attributes:
         rgb: (H, W, 3) uint8.
-        owner: (H, W) int32 index of the actor at each pixel centre, -1 for none.
-        depth_m: (H, W) float32 distance along the ray at each pixel centre, above 1e29 for sky.
+        owner: (H, W) int32 index of the actor at each pixel's first sample, -1 for none.
+        depth_m: (H, W) float32 distance along that sample's ray, above 1e29 for sky.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -59,12 +59,10 @@ class Renderer:
         width, height = self._size
         global_from_cam = moment.world.global_from_ego(moment.time_s) @ camera.ego_from_cam
         if self._antialias == "full":
-            parts = [
-                self._sample(moment, camera, global_from_cam, None, offset)
-                for offset in _FULL_OFFSETS_PX
-            ]
-            colour = np.mean([part[0] for part in parts], axis=0, dtype=np.float32)
-            _, hits = self._hits(moment, camera, global_from_cam, None, (0.0, 0.0))
+            colour, hits = self._sample(moment, camera, global_from_cam, None, _FULL_OFFSETS_PX[0])
+            for offset in _FULL_OFFSETS_PX[1:]:
+                colour += self._sample(moment, camera, global_from_cam, None, offset)[0]
+            colour /= len(_FULL_OFFSETS_PX)
         else:
             colour, hits = self._sample(moment, camera, global_from_cam, None, (0.0, 0.0))
         if self._antialias == "edges":

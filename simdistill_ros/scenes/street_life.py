@@ -80,8 +80,9 @@ class StreetLife:
         return self.stage.add([Actor(model, fixed_track(x, y, yaw), parked=True)])
 
     def _require_each_class(self, beat: Beat) -> None:
-        """Place one of each rare class within sight of the route, whatever chance does later."""
-        for name in ("construction_vehicle", "trailer", "bus", "truck", "motorcycle", "bicycle"):
+        """Place each rare class about every 70 m of the route, whatever chance does later."""
+        rare = ("construction_vehicle", "trailer", "bus", "truck", "motorcycle", "bicycle")
+        for name in rare * (1 + int((beat.high_m - beat.low_m) / 70.0)):
             for _ in range(30):
                 s = float(self.rng.uniform(beat.low_m, beat.high_m))
                 if self.town.main.near_crossing(s, 9.0):
@@ -168,7 +169,7 @@ class StreetLife:
     def _barrier_rows(self, beat: Beat) -> None:
         """Add rows of barriers on the sidewalk's edge and in the parking strip."""
         road = self.town.main
-        for _ in range(int(self.rng.integers(2, 5))):
+        for _ in range(int(self.rng.integers(4, 8))):
             s, side = (
                 float(self.rng.uniform(beat.low_m, beat.high_m)),
                 float(self.rng.choice([-1.0, 1.0])),

@@ -88,7 +88,7 @@ def build_town(seed: int) -> Town:
     crossing = [make_cross_road(rng, main, s, side_profile, CROSS_REACH_M) for s in stops]
     main = replace(main, crossings=tuple((s, side_profile.edge) for s in stops))
     main, crossing, extent = _shifted(main, crossing)
-    terrain = make_terrain(rng, float(rng.uniform(0.5, 1.0)))
+    terrain = make_terrain(rng, float(rng.uniform(0.7, 1.4)))
     base = Surface(
         int(
             rng.choice(

@@ -37,8 +37,8 @@ def test_main_road_has_straights_and_bends_but_no_hairpin() -> None:
 
 def test_terrain_slope_is_the_gradient_of_its_height() -> None:
     terrain = make_terrain(np.random.default_rng(0), 1.0)
-    xy, step = np.array([37.0, -12.0]), 1e-4
-    along_x = (terrain.height(xy + [step, 0]) - terrain.height(xy - [step, 0])) / (2 * step)
+    xy, step = np.array([37.0, -12.0]), np.array([1e-4, 0.0])
+    along_x = (terrain.height(xy + step) - terrain.height(xy - step)) / 2e-4
     assert terrain.slope(xy)[0] == pytest.approx(float(along_x), abs=1e-6)
 
 
@@ -46,7 +46,7 @@ def test_hills_are_gentle_but_not_flat(town: Town) -> None:
     heights = town.terrain.height(town.main.centre)
     slopes = np.linalg.norm(town.terrain.slope(town.main.centre), axis=1)
     assert np.ptp(heights) > 0.4
-    assert slopes.max() < 0.09
+    assert slopes.max() < 0.12
     assert heights.min() >= town.terrain.lowest_m
 
 
