@@ -45,7 +45,7 @@ def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
     add("--timeout-s", type=float, default=20.0, help="wait for an answer (default %(default)s)")
     add("--attempts", type=int, default=3, help="sendings of a step's set (default %(default)s)")
     add("--max-age-s", type=float, default=0.0,
-        help="for a sample without an answer take the newest to images so much older (realtime)")  # fmt: skip
+        help="let an answer to images so much older stand in (default: 0)")  # fmt: skip
     add("--limit", type=int, help="only the first keyframes of each scene")
     add("--domain-id", type=int, help="DDS domain (default: random, this machine only)")
     values = vars(parser.parse_args(argv))

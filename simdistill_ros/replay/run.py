@@ -10,7 +10,7 @@ a sample without one gets the newest answer to earlier images, as a vehicle woul
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
