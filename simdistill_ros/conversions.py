@@ -27,12 +27,12 @@ from simdistill_ros.core.camera import (
 from simdistill_ros.core.frames import (
     FloatArray,
     is_rotation,
-    rigid,
     rotation_from_quaternion,
     yaw_of_rotation,
 )
 from simdistill_ros.core.images import ImageError, decode_jpeg_png, rgb_from_encoding
 from simdistill_ros.core.snapshot import ImageArray
+from simdistill_ros.core.transform_tree import rigid_from_quaternion
 
 NANOSECONDS = 1_000_000_000
 # An image may be a resized copy of what CameraInfo describes, but not a stretched one.
@@ -205,10 +205,7 @@ def transform_from_msg(message: Any) -> tuple[str, str, int, FloatArray]:
         ValueError: If the rotation is not a quaternion or a number is not finite.
     """
     t, q = message.transform.translation, message.transform.rotation
-    translation = np.array([t.x, t.y, t.z])
-    if not np.isfinite(translation).all():
-        raise ValueError(f"expected a finite translation, got {translation.tolist()}")
-    parent_from_child = rigid(rotation_from_quaternion([q.w, q.x, q.y, q.z]), translation)
+    parent_from_child = rigid_from_quaternion([q.w, q.x, q.y, q.z], [t.x, t.y, t.z])
     parent = message.header.frame_id.lstrip("/")
     child = message.child_frame_id.lstrip("/")
     return parent, child, stamp_ns_from_msg(message.header.stamp), parent_from_child

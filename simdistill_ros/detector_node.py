@@ -124,6 +124,7 @@ class DetectorNode(LifecycleNode):
             health=self.health,
             live_parameters=lambda: read_live_parameters(self),
             wall_clock_ns=lambda: int(self.get_clock().now().nanoseconds),
+            is_ros_alive=self.context.ok,
             node_name=self.get_fully_qualified_name(),
         )
         self._transform_input = TransformInput(self, self._transforms, self.health)

@@ -112,7 +112,7 @@ _SPECS = (
     _Spec("sync.policy", "native", "Synchroniser", choices=("native", "message_filters")),
     _Spec("sync.tolerance_s", 0.06, "Largest stamp spread within a snapshot, s", 0.0, 10.0),
     _Spec("sync.timeout_s", 0.5, "Wait for a camera before its snapshot is given up, s", 0.0, 60.0),
-    _Spec("sync.queue_size", 4, "Images held per camera while waiting", 1, 100),
+    _Spec("sync.queue_size", 8, "Images held per camera while waiting", 1, 100),
     _Spec("sync.anchor", "", "Camera whose stamp a snapshot takes; empty: the newest image's"),
     _Spec("tf.timeout_s", 0.2, "Wait for a transform, s", 0.0, 60.0),
     _Spec("tf.cache_s", 10.0, "Age of transforms that are kept, s", 0.1, 600.0),

@@ -38,6 +38,7 @@ class Pipeline:
         health: Health,
         live_parameters: Callable[[], LiveParameters],
         wall_clock_ns: Callable[[], int],
+        is_ros_alive: Callable[[], bool],
         node_name: str,
     ) -> None:
         """Start the worker."""
@@ -48,6 +49,7 @@ class Pipeline:
         self._health = health
         self._live_parameters = live_parameters
         self._wall_clock_ns = wall_clock_ns
+        self._is_ros_alive = is_ros_alive
         self._node_name = node_name
         self._durations_ns: dict[str, int] = {}
         self._published = 0
@@ -135,6 +137,8 @@ class Pipeline:
         return transform_detections(output_from_base, detections, output)
 
     def _on_error(self, error: BaseException) -> None:
+        if not self._is_ros_alive():
+            return  # a signal ended the context while a snapshot was in hand
         where = "".join(traceback.format_exception(error))
         self._health.fault("inference", type(error).__name__, f"{error}\n{where}")
 
