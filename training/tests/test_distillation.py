@@ -58,9 +58,7 @@ def tensors_of(maps, heads):
     return [*maps, *(value for task in heads for value in task.values())]
 
 
-def test_every_term_reaches_its_part_of_the_student_and_none_the_teacher(
-    student, teacher, targets
-):
+def test_every_term_reaches_its_part_of_the_student_and_none_the_teacher(student, teacher, targets):
     distiller = Distiller(DistillationConfig(), STUDENT, TEACHER)
     losses = distiller(*student, teacher, targets)
     assert set(losses) == {
@@ -87,9 +85,7 @@ def test_every_term_reaches_its_part_of_the_student_and_none_the_teacher(
             assert len(touched) == 1
     of_teacher = tensors_of(teacher[:3], teacher.heads)
     total = torch.stack(list(losses.values())).sum()
-    assert all(
-        grad is None for grad in torch.autograd.grad(total, of_teacher, allow_unused=True)
-    )
+    assert all(grad is None for grad in torch.autograd.grad(total, of_teacher, allow_unused=True))
 
 
 @pytest.mark.parametrize("name", ["imd", "cmd", "mmd_feature", "mmd_prediction"])

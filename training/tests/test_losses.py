@@ -104,9 +104,7 @@ def test_depth_loss_is_least_for_the_true_distribution():
         assert depth_loss(right, labels, form) < 1e-3
         assert depth_loss(wrong, labels, form) > 5
     even = torch.full((1, 4, 1, 2), 0.25)
-    torch.testing.assert_close(
-        depth_loss(even, labels, "categorical"), torch.tensor(math.log(4.0))
-    )
+    torch.testing.assert_close(depth_loss(even, labels, "categorical"), torch.tensor(math.log(4.0)))
     assert depth_loss(right, torch.full_like(labels, -1)) == 0
 
 
@@ -143,9 +141,7 @@ def test_two_processes_give_the_gradients_of_the_joined_batch(tmp_path, small_ca
         for values in task.values():
             values.requires_grad_()
     targets = center_targets(small_batch.boxes, small_card, SMALL)
-    torch.stack(
-        list(detection_losses(maps, targets, DetectionWeights()).values())
-    ).sum().backward()
+    torch.stack(list(detection_losses(maps, targets, DetectionWeights()).values())).sum().backward()
     for number, task in enumerate(maps):
         for name, values in task.items():
             joined = torch.cat([half[number][name] for half in halves])

@@ -7,7 +7,7 @@ import torch
 
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.decode import decode_head_maps
-from simdistill_ros.core.gaussian import draw_gaussian
+from simdistill_ros.core.gaussian import draw_gaussian, gaussian_radius
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
 from simdistill_training.targets import (
     CODE_BRANCHES,
@@ -92,8 +92,6 @@ def test_peaks_drawn_together_equal_peaks_drawn_one_by_one(small_card):
     boxes = boxes_at(small_card, centers, [0] * 30, sizes_lwh_m=sizes)
     task = center_targets([boxes], small_card, TargetConfig(min_radius_cells=1))[0]
     expected = np.zeros((16, 16))
-    from simdistill_ros.core.gaussian import gaussian_radius
-
     for slot in range(30):
         cell = divmod(int(task.cell_index[0, slot]), 16)
         radius = int(gaussian_radius(sizes[slot, :2] / 1.6, 0.1))
