@@ -265,7 +265,9 @@ class Distiller(nn.Module):
             classes, boxes = (torch.stack(values).sum() for values in zip(*pairs, strict=True))
         else:
             classes = class_imitation(student, teacher, term.beta)
-            boxes = box_imitation(student, teacher, targets, term)
+            boxes = classes.new_zeros(())
+            if term.box_weight > 0:
+                boxes = box_imitation(student, teacher, targets, term)
         return {
             "mmd_prediction/classes": term.class_weight * classes,
             "mmd_prediction/boxes": term.box_weight * boxes,
@@ -339,7 +341,16 @@ def class_imitation(student: HeadMaps, teacher: HeadMaps, beta: float) -> Tensor
 def box_imitation(
     student: HeadMaps, teacher: HeadMaps, targets: Sequence[TaskTargets], term: PredictionTerm
 ) -> Tensor:
-    """Return the weighted difference of box codes at the cells of real objects, per object."""
+    """Return the weighted difference of box codes at the cells of real objects, per object.
+
+    Raises:
+        ValueError: If the teacher predicts no boxes.
+    """
+    if any("reg" not in maps for maps in teacher):
+        raise ValueError(
+            "distillation.mmd_prediction.box_weight: expected 0, because the published head gives "
+            f"heatmaps only; got {term.box_weight}"
+        )
     total = student[0]["heatmap"].new_zeros((), dtype=torch.float32)
     weight_sum = torch.zeros_like(total)
     for ours, theirs, task in zip(student, teacher, targets, strict=True):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib.util
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn import functional
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.core.network.build import load_student
 from simdistill_ros.core.network.swin import PatchMerging
+from simdistill_training.convert.bevfusion import PUBLISHED_TEACHER
 from simdistill_training.convert.cli import main
 from simdistill_training.convert.coverage import CoverageError
 from simdistill_training.convert.encoders import (
@@ -22,7 +24,7 @@ from simdistill_training.convert.encoders import (
 )
 from simdistill_training.convert.state_files import read_state
 from simdistill_training.teacher.frozen import TeacherCheckpointError, load_teacher
-from simdistill_training.teacher.teacher import Teacher, TeacherConfig
+from simdistill_training.teacher.teacher import Teacher
 
 _spec = importlib.util.spec_from_file_location(
     "published_keys", Path(__file__).with_name("published_keys.py")
@@ -77,29 +79,40 @@ def test_camera_only_detector_becomes_a_model_package_with_every_weight_in_place
     torch.testing.assert_close(fused, branch)
 
 
-def test_detector_parts_fit_a_teacher_that_still_has_to_be_trained(tmp_path, capsys):
+def test_lidar_camera_detector_becomes_a_whole_frozen_teacher(tmp_path):
     source = published_file(tmp_path, "bevfusion-det.pth", published.lidar_camera_detector())
     assert main(["bevfusion-det", str(source), str(tmp_path / "teacher")]) == 0
-    assert "SECOND decoder" in capsys.readouterr().out
     card = load_model_card(tmp_path / "teacher")
     assert card.compensated_shape_xy == (180, 180)
-    parts = load_file(tmp_path / "teacher" / "teacher_parts.safetensors")
-    config = TeacherConfig(lidar="sparse")
-    teacher = Teacher(card, config)
-    result = teacher.load_state_dict(parts, strict=False)
-    assert result.unexpected_keys == []
-    assert {key.split(".")[0] for key in result.missing_keys} == {"bev_encoder", "bev_neck", "head"}
-    theirs = read_state(source)
+    frozen = load_teacher(card, PUBLISHED_TEACHER, tmp_path / "teacher" / "teacher.safetensors")
+    ours, theirs = frozen.teacher.state_dict(), read_state(source)
     kernel = theirs["encoders.lidar.backbone.encoder_layers.encoder_layer2.2.0.weight"]
-    own = parts["lidar.encoder.halvings.1.conv.weight"]
+    own = ours["lidar.encoder.halvings.1.conv.weight"]
     assert torch.equal(own[7, 0, 1, 2], kernel[0, 1, 2, :, 7])
     lift = "encoders.camera.vtransform.depthnet."
     assert torch.equal(
-        parts["camera.head.hidden.0.norm.running_mean"],
+        ours["camera.head.hidden.0.norm.running_mean"],
         theirs[f"{lift}1.running_mean"] - theirs[f"{lift}0.bias"],
     )
+    own = ours["bev_neck.levels.1.conv.weight"]
+    assert torch.equal(own, theirs["decoder.neck.deblocks.1.0.weight"])
+    with torch.no_grad():
+        maps = frozen.teacher.head(torch.randn(1, 512, 12, 12))
+    assert [task["heatmap"].shape[1] for task in maps] == [1, 2, 2, 1, 2, 2]
+
+
+def test_detector_parts_alone_are_no_teacher_to_distil_from(tmp_path, capsys):
+    source = published_file(tmp_path, "bevfusion-det.pth", published.lidar_camera_detector())
+    arguments = ["bevfusion-det", str(source), str(tmp_path / "t"), "--without-decoder"]
+    assert main(arguments) == 0
+    assert "SECOND decoder" in capsys.readouterr().out
+    card, file = load_model_card(tmp_path / "t"), tmp_path / "t" / "teacher_parts.safetensors"
+    config = replace(PUBLISHED_TEACHER, decoder="card")
+    result = Teacher(card, config).load_state_dict(load_file(file), strict=False)
+    assert result.unexpected_keys == []
+    assert {key.split(".")[0] for key in result.missing_keys} == {"bev_encoder", "bev_neck", "head"}
     with pytest.raises(TeacherCheckpointError, match="missing: bev_encoder"):
-        load_teacher(card, config, tmp_path / "teacher" / "teacher_parts.safetensors")
+        load_teacher(card, config, file)
 
 
 @pytest.mark.parametrize("damage", ["unknown key", "missing key", "other shape"])

@@ -189,6 +189,16 @@ def test_boxes_are_imitated_at_real_objects_only(small_card, student, teacher, t
     assert trusted != before
 
 
+def test_a_teacher_without_boxes_is_imitated_in_its_heatmaps_only(student, teacher, targets):
+    heatmaps = teacher._replace(heads=[{"heatmap": task["heatmap"]} for task in teacher.heads])
+    config = replace(ONLY, mmd_prediction=PredictionTerm(box_weight=0.0))
+    losses = Distiller(config, STUDENT, TEACHER)(*student, heatmaps, targets)
+    assert losses["mmd_prediction/classes"] > 0 == losses["mmd_prediction/boxes"]
+    config = replace(ONLY, mmd_prediction=PredictionTerm())
+    with pytest.raises(ValueError, match="box_weight: expected 0"):
+        Distiller(config, STUDENT, TEACHER)(*student, heatmaps, targets)
+
+
 def test_channels_that_differ_need_an_adapter():
     config = replace(ONLY, cmd=FeatureTerm(adapter="none"))
     with pytest.raises(ValueError, match=r"distillation\.cmd: expected an adapter"):

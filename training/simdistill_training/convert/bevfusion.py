@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BEVFusion's published detectors → a model package, and the parts of a teacher."""
+"""BEVFusion's published detectors → a model package, and a teacher."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -28,7 +29,10 @@ from simdistill_training.convert.state_files import read_state
 from simdistill_training.convert.teacher_keys import (
     DEPTH_HEAD,
     RASTER_ENCODER,
+    SECOND_ENCODER,
+    SECOND_NECK,
     SPARSE_ENCODER,
+    TRANSFUSION_HEAD,
     fold_convolution_biases,
     output_channels_first,
 )
@@ -36,7 +40,9 @@ from simdistill_training.teacher.teacher import Teacher, TeacherConfig
 
 CARD_TEMPLATE = Path(__file__).with_name("bevfusion_card.yaml")
 WEIGHTS_FILE = "weights.safetensors"
-TEACHER_FILE = "teacher_parts.safetensors"
+TEACHER_FILE = "teacher.safetensors"
+PARTS_FILE = "teacher_parts.safetensors"
+PUBLISHED_TEACHER = TeacherConfig(lidar="sparse", decoder="published", truncated_pixels=True)
 COVERAGE_FILE = "coverage.txt"
 LIFT = "encoders.camera.vtransform."
 NORM_EPS = 1e-5
@@ -47,7 +53,6 @@ GEOMETRY: Reasons = (
 OTHER_DECODER: Reasons = (
     (r"decoder\..*", "SECOND decoder; a teacher has the student's BEV encoder"),
     (r"heads\.object\..*", "TransFusion head; a teacher has the student's head"),
-    (r"heads\.map\..*", "map segmentation"),
 )
 OWN_DECODER: Reasons = (
     (r"(bev_encoder|bev_neck|head)\..*", "published decoder and head are others: to be trained"),
@@ -79,17 +84,17 @@ def convert_camera_only(source: Path, folder: Path, *, ego_from_lidar: PoseCard 
     return coverage
 
 
-def convert_teacher_parts(
-    source: Path, folder: Path, *, ego_from_lidar: PoseCard | None
+def convert_teacher(
+    source: Path, folder: Path, *, ego_from_lidar: PoseCard | None, with_decoder: bool = True
 ) -> Coverage:
-    """Write the teacher's parts that `bevfusion-det.pth` has, and the card they need.
-
-    The parts do not make a teacher: its BEV encoder and head have to be trained.
+    """Write the teacher of `bevfusion-det.pth` and the card it needs.
 
     Args:
         source: The published file.
-        folder: Where card and parts are written.
+        folder: Where they are written.
         ego_from_lidar: As `convert_camera_only`.
+        with_decoder: Whole, for `PUBLISHED_TEACHER`; otherwise only its camera, LiDAR and fuser
+            parts, for a teacher whose BEV encoder and centre head are still to be trained.
 
     Raises:
         CoverageError: If a key is unexplained.
@@ -97,9 +102,9 @@ def convert_teacher_parts(
     """
     data = teacher_card_data(ego_from_lidar)
     card = model_card_from_dict(data)
-    state, coverage = teacher_parts_state(read_state(source), card)
+    state, coverage = teacher_state(read_state(source), card, with_decoder=with_decoder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / TEACHER_FILE)
+    save_file(state, folder / (TEACHER_FILE if with_decoder else PARTS_FILE))
     _write_card(data, folder)
     (folder / COVERAGE_FILE).write_text(coverage.table() + "\n", encoding="utf-8")
     return coverage
@@ -122,7 +127,9 @@ def camera_only_state(published: Mapping[str, Tensor], card: ModelCard) -> tuple
     return state | fuser, coverage
 
 
-def teacher_parts_state(published: Mapping[str, Tensor], card: ModelCard) -> tuple[State, Coverage]:
+def teacher_state(
+    published: Mapping[str, Tensor], card: ModelCard, *, with_decoder: bool = True
+) -> tuple[State, Coverage]:
     """Return the teacher's weights of the LiDAR-camera detector and the account of all keys."""
     parts = [
         *_camera_parts("encoder.", "neck."),
@@ -134,10 +141,17 @@ def teacher_parts_state(published: Mapping[str, Tensor], card: ModelCard) -> tup
         ),
         Part("fuser.", ("fuser.",), keys.FUSER),
     ]
-    expected = Teacher(card, TeacherConfig(lidar="sparse")).state_dict()
-    return convert(
-        published, parts, expected, ignored=[*GEOMETRY, *OTHER_DECODER], may_miss=OWN_DECODER
-    )
+    if with_decoder:
+        parts += [
+            Part("decoder.backbone.", ("bev_encoder.",), SECOND_ENCODER),
+            Part("decoder.neck.", ("bev_neck.",), SECOND_NECK),
+            Part("heads.object.", ("head.transfusion.",), TRANSFUSION_HEAD),
+        ]
+    decoder: Literal["card", "published"] = "published" if with_decoder else "card"
+    expected = Teacher(card, replace(PUBLISHED_TEACHER, decoder=decoder)).state_dict()
+    ignored = [*GEOMETRY, *(() if with_decoder else OTHER_DECODER)]
+    may_miss = () if with_decoder else OWN_DECODER
+    return convert(published, parts, expected, ignored=ignored, may_miss=may_miss)
 
 
 def teacher_card_data(ego_from_lidar: PoseCard | None) -> dict[str, Any]:

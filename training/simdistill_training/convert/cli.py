@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simdistill_ros.core.model_card_parts import PoseCard
-from simdistill_training.convert.bevfusion import convert_camera_only, convert_teacher_parts
+from simdistill_training.convert.bevfusion import convert_camera_only, convert_teacher
 from simdistill_training.convert.coverage import Coverage
 from simdistill_training.convert.encoders import convert_resnet50, convert_swin
 
@@ -36,7 +36,12 @@ def _run(options: argparse.Namespace) -> Coverage:
         return convert_camera_only(options.source, options.output, ego_from_lidar=pose)
     if options.kind == "bevfusion-det":
         pose = _pose(options.ego_from_lidar)
-        return convert_teacher_parts(options.source, options.output, ego_from_lidar=pose)
+        return convert_teacher(
+            options.source,
+            options.output,
+            ego_from_lidar=pose,
+            with_decoder=not options.without_decoder,
+        )
     if options.kind == "swin-t":
         return convert_swin(options.source, options.output, merging=options.merging)
     return convert_resnet50(options.source, options.output)
@@ -57,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for kind, what, output in (
         ("camera-only-det", "BEVFusion's camera-only detector", "folder of the model package"),
-        ("bevfusion-det", "BEVFusion's LiDAR-camera detector", "folder of card and teacher parts"),
+        ("bevfusion-det", "BEVFusion's LiDAR-camera detector", "folder of card and teacher"),
         ("swin-t", "a Swin-T classifier or detector", "safetensors file of the encoder"),
         ("resnet50", "torchvision's ResNet-50", "safetensors file of the encoder"),
     ):
@@ -72,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
                 nargs=7,
                 metavar=("X", "Y", "Z", "QW", "QX", "QY", "QZ"),
                 help="mounting of LIDAR_TOP: metres and quaternion; default: most of nuScenes",
+            )
+        if kind == "bevfusion-det":
+            command.add_argument(
+                "--without-decoder",
+                action="store_true",
+                help="only camera, LiDAR and fuser, for a teacher with a centre head of its own",
             )
         if kind == "swin-t":
             command.add_argument(

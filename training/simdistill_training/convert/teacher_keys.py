@@ -64,6 +64,46 @@ SPARSE_ENCODER: Rules = (
 )
 
 
+SECOND_ENCODER: Rules = tuple(
+    rule
+    for position in range(8)  # a convolution, its norm and an activation without weights
+    for rule in (
+        (rf"blocks\.(\d+)\.{3 * position}\.weight", rf"stages.\1.{position}.conv.weight"),
+        (rf"blocks\.(\d+)\.{3 * position + 1}\.{_NORM}", rf"stages.\1.{position}.norm.\2"),
+    )
+)
+
+SECOND_NECK: Rules = (
+    (r"deblocks\.(\d+)\.0\.weight", r"levels.\1.conv.weight"),
+    (rf"deblocks\.(\d+)\.1\.{_NORM}", r"levels.\1.norm.\2"),
+)
+
+TRANSFUSION_HEAD: Rules = (
+    (r"shared_conv\.(weight|bias)", r"shared.\1"),
+    (r"heatmap_head\.0\.conv\.weight", r"heatmap.0.conv.weight"),
+    (rf"heatmap_head\.0\.bn\.{_NORM}", r"heatmap.0.norm.\1"),
+    (r"heatmap_head\.1\.(weight|bias)", r"heatmap.1.\1"),
+    (r"class_encoding\.(weight|bias)", r"class_embedding.\1"),
+    (r"decoder\.0\.self_attn\.(.*)", r"decoder.among.\1"),
+    (r"decoder\.0\.multihead_attn\.(.*)", r"decoder.across.\1"),
+    (r"decoder\.0\.linear1\.(weight|bias)", r"decoder.expand.\1"),
+    (r"decoder\.0\.linear2\.(weight|bias)", r"decoder.contract.\1"),
+    (r"decoder\.0\.norm1\.(weight|bias)", r"decoder.norms.0.\1"),
+    (r"decoder\.0\.norm2\.(weight|bias)", r"decoder.norms.1.\1"),
+    (r"decoder\.0\.norm3\.(weight|bias)", r"decoder.norms.2.\1"),
+    *(
+        (
+            rf"decoder\.0\.{role}_posembed\.position_embedding_head\.(\d)\.{_NORM}",
+            rf"decoder.{target}.\1.\2",
+        )
+        for role, target in (("self", "proposal_position"), ("cross", "map_position"))
+    ),
+    (r"prediction_heads\.0\.(\w+)\.0\.conv\.weight", r"branches.\1.0.weight"),
+    (rf"prediction_heads\.0\.(\w+)\.0\.bn\.{_NORM}", r"branches.\1.1.\2"),
+    (r"prediction_heads\.0\.(\w+)\.1\.(weight|bias)", r"branches.\1.3.\2"),
+)
+
+
 def fold_convolution_biases(state: State) -> State:
     """Return weights without biases of convolutions that a norm follows.
 

@@ -31,6 +31,7 @@ from simdistill_training.teacher.camera_branch import RASTER_CHANNELS, DepthLift
 from simdistill_training.teacher.depth_raster import depth_rasters
 from simdistill_training.teacher.outputs import TeacherOutputs
 from simdistill_training.teacher.pillar_encoder import PillarEncoder
+from simdistill_training.teacher.published_decoder import PublishedHead, published_decoder
 from simdistill_training.teacher.sparse_encoder import SparseEncoder
 from simdistill_training.teacher.voxelization import VoxelGrid, mean_voxels
 
@@ -96,6 +97,9 @@ class TeacherConfig:
 
     Attributes:
         lidar: Which LiDAR encoder.
+        decoder: `card`: BEV encoder and centre head of the card. `published`: those of the
+            published LiDAR-camera detector, to distil from its weights as they are; its head maps
+            are heatmaps only, so that boxes cannot be imitated and the teacher cannot be trained.
         pillars: Sizes of the pillar encoder.
         sparse: Sizes of the sparse encoder.
         image_attention: Published. A compensation block before the depth head, as the student's.
@@ -103,6 +107,7 @@ class TeacherConfig:
     """
 
     lidar: Literal["pillars", "sparse"] = "pillars"
+    decoder: Literal["card", "published"] = "card"
     pillars: PillarConfig = field(default_factory=PillarConfig)
     sparse: SparseConfig = field(default_factory=SparseConfig)
     image_attention: bool = False
@@ -156,6 +161,9 @@ class Teacher(nn.Module):
             )
             self.bev_encoder, self.bev_neck = parts.bev_network.encoder, parts.bev_network.neck
             self.head = parts.bev_network.head
+            if config.decoder == "published":
+                self.bev_encoder, self.bev_neck = published_decoder(card.fuser.channels)
+                self.head = PublishedHead(card)
         self.camera_channels = card.lift.context_channels
         self.lidar_channels = lidar_channels
         self.fused_channels = card.fuser.channels
