@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node on a real DDS graph: lifecycle, topics, contents, parameters."""
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,16 @@ def test_a_slow_detector_drops_old_snapshots_not_new_ones(bench: RigBench) -> No
         lambda: stamp_ns_from_msg(bench.detections[-1].header.stamp) == stamps[-1]
     )
     assert len(bench.detections) - count < 6
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("message_filters") is None, reason="message_filters is not installed"
+)
+def test_the_message_filters_policy_detects_too(bench: RigBench) -> None:
+    bench.start(sync__policy="message_filters")
+    bench.calibrate()
+
+    assert len(bench.detect_one().detections) == 1
 
 
 def test_stamps_are_the_images_not_the_time_of_day() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from simdistill_ros.conversions import header_to_msg
 from simdistill_ros.health import Health
 from simdistill_ros.image_sync import MessageFiltersSync, NativeSync, make_sync
 from simdistill_ros.parameters import ParameterError, SyncParameters
@@ -33,8 +34,7 @@ class Feed:
         stamps = []
         for camera in cameras:
             stamp_ns = self.start_ns + number * 83 * MS + CAMERAS.index(camera) * 10 * MS
-            stamp = SimpleNamespace(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-            message = SimpleNamespace(header=SimpleNamespace(stamp=stamp))
+            message = SimpleNamespace(header=header_to_msg(camera, stamp_ns))
             now_ns = number * 83 * MS + CAMERAS.index(camera) * 10 * MS
             sets = self.sync.add(camera, Received(message, stamp_ns, now_ns), now_ns)
             stamps += [one.stamp_ns for one in sets]
