@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from simdistill_ros.core.network.student import BevFeatures
-from simdistill_training import distillation, legacy_losses
+from simdistill_training import imitation, legacy_losses
 from simdistill_training.distillation import (
     DistillationConfig,
     Distiller,
@@ -131,10 +131,10 @@ def test_object_mask_counts_differences_at_objects_only(student, teacher, target
 
 
 def test_teacher_mask_follows_the_teachers_scores(teacher, targets):
-    mask = distillation.distillation_mask("teacher", targets, teacher.heads)
+    mask = imitation.distillation_mask("teacher", targets, teacher.heads)
     best = torch.cat([task["heatmap"] for task in teacher.heads], 1).amax(1, keepdim=True)
     torch.testing.assert_close(mask, best.sigmoid().detach())
-    both = distillation.distillation_mask("objects_or_teacher", targets, teacher.heads)
+    both = imitation.distillation_mask("objects_or_teacher", targets, teacher.heads)
     torch.testing.assert_close(both, torch.maximum(mask, object_mask(targets)))
 
 
@@ -142,9 +142,9 @@ def test_teacher_mask_follows_the_teachers_scores(teacher, targets):
 def test_normalised_distance_does_not_depend_on_the_teachers_scale(kind, student, teacher):
     own, truth = student[0].fused, teacher.fused_bev
     scale = torch.linspace(0.1, 30, 8)[:, None, None]
-    before = distillation.normalised_pair(own, truth, kind)
+    before = imitation.normalised_pair(own, truth, kind)
     student_scale = scale if kind == "teacher_scale" else scale.flip(0)
-    after = distillation.normalised_pair(own * student_scale, truth * scale, kind)
+    after = imitation.normalised_pair(own * student_scale, truth * scale, kind)
     for first, second in zip(before, after, strict=True):
         torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
 
@@ -152,9 +152,9 @@ def test_normalised_distance_does_not_depend_on_the_teachers_scale(kind, student
 def test_channel_divergence_is_zero_for_the_same_pattern_at_another_level(teacher):
     truth = teacher.fused_bev
     torch.testing.assert_close(
-        distillation.channel_divergence(truth + 3, truth, 2.0), torch.zeros(()), atol=1e-6, rtol=0
+        imitation.channel_divergence(truth + 3, truth, 2.0), torch.zeros(()), atol=1e-6, rtol=0
     )
-    assert distillation.channel_divergence(truth.flip(-1), truth, 2.0) > 1e-3
+    assert imitation.channel_divergence(truth.flip(-1), truth, 2.0) > 1e-3
 
 
 def test_a_missed_peak_of_the_teacher_costs(small_card, teacher, targets):
@@ -163,15 +163,15 @@ def test_a_missed_peak_of_the_teacher_costs(small_card, teacher, targets):
     missed = [dict(task) for task in confident]
     confident[0]["heatmap"] = confident[0]["heatmap"].clone()
     confident[0]["heatmap"][0, 0, 5, 5] = 6.0
-    assert distillation.class_imitation(confident, confident, 2.0) == 0
-    loss = distillation.class_imitation(missed, confident, 2.0)
+    assert imitation.class_imitation(confident, confident, 2.0) == 0
+    loss = imitation.class_imitation(missed, confident, 2.0)
     positives = sum((task["heatmap"].sigmoid() > 0.1).sum() for task in confident)
     torch.testing.assert_close(loss * positives, torch.tensor(6.0 * 0.9975), atol=0.1, rtol=0)
 
 
 def test_boxes_are_imitated_at_real_objects_only(small_card, student, teacher, targets):
     term = PredictionTerm()
-    before = distillation.box_imitation(student[1], teacher.heads, targets, term)
+    before = imitation.box_imitation(student[1], teacher.heads, targets, term)
     changed = [
         {name: value.detach().clone() for name, value in task.items()} for task in student[1]
     ]
@@ -181,9 +181,9 @@ def test_boxes_are_imitated_at_real_objects_only(small_card, student, teacher, t
         if task.mask.any():
             at_objects.scatter_(1, index, True)
         maps["dim"].flatten(2)[~at_objects[:, None].expand(-1, 3, -1)] += 9
-    after = distillation.box_imitation(changed, teacher.heads, targets, term)
+    after = imitation.box_imitation(changed, teacher.heads, targets, term)
     torch.testing.assert_close(before, after)
-    trusted = distillation.box_imitation(
+    trusted = imitation.box_imitation(
         student[1], teacher.heads, targets, replace(term, trust_scores=True)
     )
     assert trusted != before

@@ -123,12 +123,18 @@ def test_reference_prediction_terms_are_the_published_ones(reference):
     logits, target = reference["input.qfl_logits"], reference["input.qfl_target"]
     loss = legacy_losses.quality_focal_loss(logits, target)
     torch.testing.assert_close(loss, reference["output.qfl_elementwise"], atol=1e-6, rtol=1e-5)
+    expected = reference["output.qfl_elementwise_norm"]
+    normaliser = float((reference["output.qfl_elementwise"] / expected).median())
+    loss = legacy_losses.quality_focal_loss(logits, target, normaliser)
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
     student, teacher = (reference[f"input.kd_cls_{role}"] for role in ("student", "teacher"))
     loss = legacy_losses.score_distillation(student, teacher)
     torch.testing.assert_close(loss, reference["output.kd_cls_layer"][0], atol=1e-12, rtol=1e-5)
     student, teacher = (reference[f"input.kd_box_{role}"] for role in ("student", "teacher"))
     loss = legacy_losses.box_distillation(student, teacher)
     torch.testing.assert_close(loss, reference["output.kd_box_layer"][0], atol=0, rtol=1e-5)
+    loss = legacy_losses.weighted_smooth_l1(student, teacher)
+    torch.testing.assert_close(loss, reference["output.weighted_smooth_l1"], atol=1e-6, rtol=1e-5)
     sines = legacy_losses.sine_differences(student, teacher)
     for values, role in zip(sines, ("student", "teacher"), strict=True):
         expected = reference[f"output.sin_diff_{role}"]

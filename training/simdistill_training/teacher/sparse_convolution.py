@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from simdistill_training.teacher.sparse_pairs import (
     ConvolutionShape,
     SparsePairs,
     Triple,
+    has_spconv,
     sparse_pairs,
 )
 
@@ -115,8 +117,7 @@ def sparse_convolution(
     """
     if engine == "torch":
         return IndexedConv3d(in_channels, out_channels, convolution)
-    import spconv.pytorch as spconv
-
+    spconv = import_module("spconv.pytorch")
     if convolution.submanifold:
         layer: nn.Module = spconv.SubMConv3d(
             in_channels, out_channels, convolution.kernel, bias=False, indice_key=pairs_name
@@ -140,8 +141,7 @@ def sparse_map(
     """Return voxels as the map that an engine's layers take."""
     if engine == "torch":
         return SparseMap(features, cells, shape, batch)
-    import spconv.pytorch as spconv
-
+    spconv = import_module("spconv.pytorch")
     return spconv.SparseConvTensor(features, cells, list(shape), batch)
 
 
@@ -149,8 +149,6 @@ def default_engine() -> Engine:
     """Return spconv where it can train (an installation with CUDA kernels), else plain torch."""
     if not torch.cuda.is_available():
         return "torch"
-    try:
-        from spconv.cppconstants import CPU_ONLY_BUILD
-    except ImportError:
+    if not has_spconv():
         return "torch"
-    return "torch" if CPU_ONLY_BUILD else "spconv"
+    return "torch" if import_module("spconv.cppconstants").CPU_ONLY_BUILD else "spconv"

@@ -8,18 +8,15 @@ found by sorting. Both give the same pairs, only the order of the outputs differ
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 Triple = tuple[int, int, int]
-
-try:
-    from spconv.core import ConvAlgo
-    from spconv.pytorch import ops as spconv_ops
-except ImportError:  # the pairs are found by sorting then
-    spconv_ops = None
 
 
 class ConvolutionShape(NamedTuple):
@@ -51,20 +48,26 @@ def sparse_pairs(
     cells: Tensor, shape: Triple, batch: int, convolution: ConvolutionShape
 ) -> SparsePairs:
     """Return the pairs of a convolution over voxels (V, 4) of a grid of `shape`."""
-    if spconv_ops is not None and not cells.is_cuda and len(cells):
+    if has_spconv() and not cells.is_cuda and len(cells):
         return pairs_by_spconv(cells, shape, batch, convolution)
     return pairs_by_sorting(cells, shape, convolution)
+
+
+def has_spconv() -> bool:
+    """Tell whether spconv is installed."""
+    return find_spec("spconv") is not None
 
 
 def pairs_by_spconv(
     cells: Tensor, shape: Triple, batch: int, convolution: ConvolutionShape
 ) -> SparsePairs:
     """Return the pairs that spconv finds."""
-    out_cells, pairs, counts = spconv_ops.get_indice_pairs(
+    ops, algorithm = _spconv()
+    out_cells, pairs, counts = ops.get_indice_pairs(
         cells.contiguous(),
         batch,
         list(shape),
-        ConvAlgo.Native,
+        algorithm,
         list(convolution.kernel),
         list(convolution.stride),
         list(_padding(convolution)),
@@ -119,6 +122,12 @@ def out_shape(shape: Triple, convolution: ConvolutionShape) -> Triple:
         )
     )
     return x, y, z
+
+
+@lru_cache(maxsize=1)
+def _spconv() -> tuple[Any, Any]:
+    """Return spconv's functions and the algorithm that the CPU has; imported late, it is slow."""
+    return import_module("spconv.pytorch.ops"), import_module("spconv.core").ConvAlgo.Native
 
 
 def _padding(convolution: ConvolutionShape) -> Triple:
