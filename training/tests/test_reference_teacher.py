@@ -190,14 +190,17 @@ def test_reference_points_sit_in_the_published_slots(reference):
 
 
 @pytest.mark.reference("09_sparse_encoder")
-def test_reference_sparse_encoder_gives_the_published_map(reference):
+@pytest.mark.parametrize("engine", ["torch", "spconv"])
+def test_reference_sparse_encoder_gives_the_published_map(reference, engine):
+    if engine == "spconv":
+        pytest.importorskip("spconv")
     config = reference.config
     encoder = SparseEncoder(
         config["in_channels"],
         [stage[0] for stage in config["encoder_channels"]],
         config["output_channels"],
         tuple(config["sparse_shape"]),
-        engine="torch",
+        engine=engine,
     ).eval()
     renamed = rename_keys(reference.weights(), SPARSE_ENCODER)
     encoder.load_state_dict(output_channels_first(renamed))
