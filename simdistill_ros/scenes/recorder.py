@@ -33,6 +33,7 @@ _EPOCH_US = 1_700_000_000_000_000
 _SCENE_GAP_US = 600_000_000
 _SWEEPS_PER_KEYFRAME = KEYFRAME_PERIOD_US // LIDAR_PERIOD_US
 _IMAGES_PER_KEYFRAME = 6
+_SECTOR_MARGIN_RAD = 0.35
 
 
 class Recorder:
@@ -110,9 +111,9 @@ class Recorder:
         return self._scene.world.at(self._time_s(stamp_us))
 
     def _record_camera(self, camera: Camera, sample: str, stamp_us: int, *, is_key: bool) -> None:
-        picture = self._renderer.render(
-            self._moment(stamp_us), camera, self._rng, self._gains[camera.channel]
-        )
+        facing = camera.facing(self._config.width, _SECTOR_MARGIN_RAD)
+        moment = self._scene.world.at(self._time_s(stamp_us), facing)
+        picture = self._renderer.render(moment, camera, self._rng, self._gains[camera.channel])
         jpeg = simplejpeg.encode_jpeg(
             np.ascontiguousarray(picture.rgb), self._config.jpeg_quality, colorspace="RGB"
         )
@@ -193,7 +194,8 @@ class Recorder:
     def _count_points(self, index: int, centre: FloatArray, points_global: FloatArray) -> int:
         size = self._scene.world.actors[index].model.size_lwh_m
         reach = max(size)
-        near = np.abs(points_global[:, :2] - centre[:2]).max(axis=1) < reach
+        near = np.flatnonzero(np.abs(points_global[:, 0] - centre[0]) < reach)
+        near = near[np.abs(points_global[near, 1] - centre[1]) < reach]
         inside = points_in_box(points_global[near], centre[:3], size, float(centre[3]))
         return int(inside.sum())
 

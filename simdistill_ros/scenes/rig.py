@@ -9,6 +9,7 @@ import numpy as np
 
 from simdistill_ros.core.frames import rigid
 from simdistill_ros.scenes.shapes import FloatArray
+from simdistill_ros.scenes.world import Facing
 
 NATIVE_WH_PX = (1600, 900)
 LIDAR = "LIDAR_TOP"
@@ -57,6 +58,12 @@ class Camera:
     ego_from_cam: FloatArray
     image_from_cam: FloatArray
     lead_us: int
+
+    def facing(self, width_px: int, margin_rad: float) -> Facing:
+        """Return the sector that an image of `width_px` shows, wider by `margin_rad` each side."""
+        axis = self.ego_from_cam[:3, 2]
+        half = float(np.arctan2(width_px * 0.55, self.image_from_cam[0, 0]))
+        return Facing(float(np.arctan2(axis[1], axis[0])), half + margin_rad)
 
 
 @dataclass(frozen=True)

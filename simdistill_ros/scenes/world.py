@@ -25,8 +25,17 @@ Int32 = npt.NDArray[np.int32]
 
 NOBODY = -1
 _GROUND_CELL_M = 4.0
-_MOVING_REACH_M = 100.0
+_MOVING_REACH_M = 95.0
+_ALL_AROUND_M = 35.0
 _FAR = np.float32(1e30)
+
+
+@dataclass(frozen=True)
+class Facing:
+    """A horizontal sector of the ego frame: heading of its middle and half its width, radians."""
+
+    heading_rad: float
+    half_width_rad: float
 
 
 @dataclass(frozen=True)
@@ -140,16 +149,27 @@ class World:
         rotation = np.stack([x_axis, np.cross(z_axis, x_axis), z_axis], axis=1)
         return rigid(rotation, [x, y, float(heights[:2].mean())])
 
-    def at(self, time_s: float) -> Moment:
-        """Return the world frozen at a time."""
-        ego_xy = np.asarray(self.ego_track.pose(time_s)[:2])
+    def at(self, time_s: float, facing: Facing | None = None) -> Moment:
+        """Return the world frozen at a time.
+
+        Args:
+            time_s: Seconds since the scene's first keyframe.
+            facing: Leave out moving actors that are far away and well outside this sector, where
+                neither they nor their shadows are seen; None keeps all within reach.
+        """
+        ego_x, ego_y, ego_yaw = self.ego_track.pose(time_s)
         normals, vertices, faces, ids = self._normals, [], [], []
         offset = 0
         for index in self._moving:
             actor = self.actors[index]
             x, y, z, yaw = actor.centre(time_s, self.terrain)
-            if np.hypot(x - ego_xy[0], y - ego_xy[1]) > _MOVING_REACH_M:
+            distance = float(np.hypot(x - ego_x, y - ego_y))
+            if distance > _MOVING_REACH_M:
                 continue
+            if facing is not None and distance > _ALL_AROUND_M:
+                bearing = np.arctan2(y - ego_y, x - ego_x) - ego_yaw - facing.heading_rad
+                if np.cos(bearing) < np.cos(facing.half_width_rad):
+                    continue
             c, s = np.cos(yaw), np.sin(yaw)
             rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
             mesh, first = actor.model.mesh, self._first_face[index]

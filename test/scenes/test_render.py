@@ -9,8 +9,11 @@ from simdistill_ros.core.frames import inverse, transform_points
 from simdistill_ros.scenes.catalogue import CLASS_NAMES, build_object
 from simdistill_ros.scenes.lidar import beam_directions, points_in_box, scan, sweep_in_global
 from simdistill_ros.scenes.mesh import ObjectModel
+from simdistill_ros.scenes.motion import Track
 from simdistill_ros.scenes.render import Picture, Renderer
 from simdistill_ros.scenes.rig import Camera, make_rig
+from simdistill_ros.scenes.stage import Actor
+from simdistill_ros.scenes.town import build_town
 from simdistill_ros.scenes.visibility import surface_points, visibility_token, visible_fractions
 from simdistill_ros.scenes.world import World
 
@@ -93,6 +96,27 @@ def test_antialiasing_softens_edges_and_keeps_the_picture(
     row_steps = [np.abs(np.diff(p.rgb.astype(float), axis=1)).max(axis=2) for p in (plain, smooth)]
     assert (row_steps[1] > 60).sum() < (row_steps[0] > 60).sum()
     assert (plain.owner == smooth.owner).mean() > 0.97
+
+
+@pytest.mark.parametrize(("ahead_m", "kept"), [(50.0, True), (-50.0, False), (-20.0, True)])
+def test_moving_actor_is_left_out_only_when_far_and_out_of_the_sector(
+    make_street: Street, ahead_m: float, kept: bool
+) -> None:
+    street = make_street([(_model("car"), ahead_m, 0.0, 0.0)])
+    fixed = street.actors[0].track
+    moving = Track(np.array([0.0, 1.0]), np.repeat(fixed.xy, 2, axis=0), fixed.yaw_rad.repeat(2))
+    world = make_street([])
+    world = World(
+        town=build_town(0),
+        crop=world.texture.extent,
+        texture=world.texture,
+        light=world.light,
+        ego_track=world.ego_track,
+        actors=[Actor(_model("car"), moving)],
+    )
+    assert world.at(0.0).moving_scene is not None
+    facing = FRONT.facing(SIZE_WH[0], 0.35)
+    assert (world.at(0.0, facing).moving_scene is not None) is kept
 
 
 def test_same_generator_state_gives_the_same_image(make_street: Street) -> None:
