@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from simdistill_ros.core.network.build import build_student
 from simdistill_ros.core.network.student import BevFeatures
 from simdistill_training import imitation, legacy_losses
 from simdistill_training.distillation import (
@@ -16,7 +17,9 @@ from simdistill_training.distillation import (
     Ramp,
 )
 from simdistill_training.targets import TargetConfig, TaskTargets, center_targets, object_mask
+from simdistill_training.teacher.frozen import FrozenTeacher
 from simdistill_training.teacher.outputs import TeacherOutputs
+from simdistill_training.teacher.teacher import Teacher, TeacherConfig
 
 STUDENT, TEACHER = MapChannels(6, 6, 8), MapChannels(6, 10, 8)
 OFF, NO_PREDICTION = FeatureTerm(enabled=False), PredictionTerm(enabled=False)
@@ -248,3 +251,36 @@ def test_maps_of_half_precision_are_compared_in_full(student, teacher, targets):
     config = replace(DistillationConfig(), cmd=OFF)
     losses = Distiller(config, STUDENT, TEACHER)(half, student[1], teacher, targets)
     assert all(loss.dtype == torch.float32 for loss in losses.values())
+
+
+def test_a_few_steps_pull_the_student_towards_the_teacher(
+    small_card, small_batch, normalised_images, targets
+):
+    torch.manual_seed(0)
+    teacher = FrozenTeacher(Teacher(small_card, TeacherConfig()))
+    network = build_student(small_card)
+    channels = small_card.lift.context_channels
+    distiller = Distiller(
+        DistillationConfig(mmd_prediction=NO_PREDICTION),
+        MapChannels(channels, channels, small_card.fuser.channels),
+        MapChannels(
+            teacher.teacher.camera_channels,
+            teacher.teacher.lidar_channels,
+            teacher.teacher.fused_channels,
+        ),
+    )
+    truth = teacher(
+        normalised_images, small_batch.tables, small_batch.points, small_batch.input_from_bev
+    )
+    optimizer = torch.optim.AdamW([*network.parameters(), *distiller.parameters()], 3e-3)
+    history = []
+    for _ in range(8):
+        pooled = network.pool(network.image_network(normalised_images), small_batch.tables)
+        maps = network.bev_network.features(*pooled)
+        losses = distiller(maps, network.bev_network.heads(maps.fused), truth, targets)
+        history.append({name: float(loss.detach()) for name, loss in losses.items()})
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+    for name in ("imd", "cmd", "mmd_feature"):
+        assert history[-1][name] < 0.8 * history[0][name], name
