@@ -179,18 +179,18 @@ def generate_scenes(scenes: ScenesConfig, folder: Path, jobs: int) -> None:
 
 def planned_runs(config: BenchConfig, scenes: Path, runs: Path) -> list[Run]:
     """Return all runs in the order in which they are done."""
-    teacher = _experiment(config.teacher, config.set_teacher, scenes)
-    student = _experiment(config.student, config.set_student, scenes)
+    teacher, card = _experiment(config.teacher, config.set_teacher, scenes, config.smoke)
+    planned = [_run("teacher", 0, teacher, card)]
+    student, card = _experiment(config.student, config.set_student, scenes, config.smoke)
     student = replace(student, teacher_checkpoint=str(runs / "teacher-seed0"))
     if student.distillation is None:
         raise ConfigError(f"{config.student}: expected an experiment with distillation")
-    planned = [_run("teacher", 0, teacher, config.smoke)]
     for seed in range(config.seeds):
         for variant in ("baseline", "full"):
-            planned.append(_run(variant, seed, variant_of(student, variant), config.smoke))
+            planned.append(_run(variant, seed, variant_of(student, variant), card))
     for seed in range(config.single_term_seeds):
         for term in (*TERMS, "depth"):
-            planned.append(_run(term, seed, variant_of(student, term), config.smoke))
+            planned.append(_run(term, seed, variant_of(student, term), card))
     return planned
 
 
@@ -218,30 +218,30 @@ def _only(distillation: DistillationConfig, term: str) -> DistillationConfig:
     return replace(distillation, **off)
 
 
-def _experiment(name: str, changes: Mapping[str, Any], scenes: Path) -> ExperimentConfig:
+def _experiment(
+    name: str, changes: Mapping[str, Any], scenes: Path, smoke: bool
+) -> tuple[ExperimentConfig, ModelCard]:
     experiment = read_config(ExperimentConfig, config_file(name))
-    data = config_as_dict(experiment)
-    for key, value in changes.items():
-        assign(data, key, value)
-    experiment = config_from_dict(ExperimentConfig, data, f"benchmark, {name}")
-    return replace(
-        experiment,
-        data=replace(
-            experiment.data,
-            dataroot=str(scenes),
-            version=VERSION,
-            train="sim_train",
-            val="sim_val",
-            cache=str(scenes / "cache"),
-        ),
-    )
-
-
-def _run(variant: str, seed: int, experiment: ExperimentConfig, smoke: bool) -> Run:
     card = card_of(experiment)
     if smoke:
         card = smoke_card(card)
         experiment = smoke_experiment(experiment, card)
+    data = config_as_dict(experiment)
+    for key, value in changes.items():
+        assign(data, key, value)
+    experiment = config_from_dict(ExperimentConfig, data, f"benchmark, {name}")
+    located = replace(
+        experiment.data,
+        dataroot=str(scenes),
+        version=VERSION,
+        train="sim_train",
+        val="sim_val",
+        cache=str(scenes / "cache"),
+    )
+    return replace(experiment, data=located), card
+
+
+def _run(variant: str, seed: int, experiment: ExperimentConfig, card: ModelCard) -> Run:
     experiment = replace(experiment, name=variant, run=replace(experiment.run, seed=seed))
     return Run(variant, seed, experiment, card)
 

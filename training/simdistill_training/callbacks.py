@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,29 @@ class LastCheckpoint(Callback):
         if trainer.is_global_zero:
             partial.replace(self._file)
         self._saved_step = trainer.global_step
+
+
+class LossLog(Callback):
+    """Append the losses to a file of one JSON object a line; of equal steps the last one counts."""
+
+    def __init__(self, file: Path, every: int) -> None:
+        """Write to a file, every so many optimiser steps."""
+        self._file, self._every = file, every
+        self._logged_step = -1
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Write the losses of the micro-batch that ended an optimiser step."""
+        step = trainer.global_step
+        if step == self._logged_step or step % self._every or not trainer.is_global_zero:
+            return
+        self._logged_step = step
+        losses = {
+            name.removeprefix("train/"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("train/")
+        }
+        with self._file.open("a") as stream:
+            stream.write(json.dumps({"step": step, **losses}) + "\n")
 
 
 class ProgressBar(TQDMProgressBar):

@@ -88,7 +88,9 @@ class ExperimentModule(LightningModule):
         """
         super().__init__()
         self.experiment, self.card = experiment, card
-        self.network, self.distiller = network, distiller
+        # Channels last is what convolutions on CPUs and on half-precision CUDA want.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.distiller = distiller
         self.pixels = PixelNorm(card)
         self.average: AveragedNetwork | None = None
         if experiment.run.ema_decay > 0:

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from simdistill_ros.core.model_card import ModelCard, load_model_card
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.resources import model_folder
-from simdistill_training.callbacks import LastCheckpoint, ProgressBar
+from simdistill_training.callbacks import LastCheckpoint, LossLog, ProgressBar
 from simdistill_training.checkpoint import (
     LAST_CHECKPOINT,
     CheckpointError,
@@ -201,6 +201,7 @@ def make_trainer(experiment: ExperimentConfig, folder: Path, machine: Machine) -
     batches = schedule.steps * run.accumulate
     callbacks: list[Callback] = [
         LastCheckpoint(folder / "checkpoints", run.checkpoint_every),
+        LossLog(folder / "losses.jsonl", run.log_every),
         TrainingPictures(),
     ]
     if machine.progress:

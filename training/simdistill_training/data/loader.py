@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -49,6 +50,9 @@ def batch_loader(
         workers: Processes; 0 loads in this one.
         drop_last: Leave an incomplete last batch out.
     """
+    if workers:
+        # Here, because a forked process cannot end OpenCV's threads of its parent: it would hang.
+        cv2.setNumThreads(0)
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_size=batch_size,
@@ -57,14 +61,6 @@ def batch_loader(
         collate_fn=collate,
         drop_last=drop_last,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_use_one_thread,
         persistent_workers=False,
     )
 
-
-def _use_one_thread(_: int) -> None:
-    """Keep the workers from fighting over the cores."""
-    import cv2
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)

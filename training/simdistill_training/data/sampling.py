@@ -30,7 +30,7 @@ def class_balanced_positions(
         return np.arange(len(samples), dtype=np.int64)
     draws = max(1, sum(len(of_class) for of_class in present) // len(present))
     drawn = [rng.choice(of_class, draws) for of_class in present]
-    return np.concatenate(drawn).astype(np.int64)
+    return np.asarray(np.concatenate(drawn), dtype=np.int64)
 
 
 class TrainingSequence:
