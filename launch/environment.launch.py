@@ -12,12 +12,8 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 
-# Keep image-sized buffers inside the process; glibc would return each one to the kernel.
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "268435456",
-    "MALLOC_TRIM_THRESHOLD_": "1073741824",
-    "MALLOC_TOP_PAD_": "67108864",
-}
+from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
+
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 LEGACY_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 LEGACY_DISTRIBUTIONS = ("humble", "iron", "jazzy")
@@ -35,7 +31,10 @@ def generate_launch_description() -> LaunchDescription:
         default_value=os.environ.get(names[-1], shipped),
         description="Fast DDS profile; without a large shared-memory segment raw images are lost",
     )
-    variables = {**MALLOC, **dict.fromkeys(names, LaunchConfiguration("fastdds_profile"))}
+    variables = {
+        **PROCESS_ENVIRONMENT,
+        **dict.fromkeys(names, LaunchConfiguration("fastdds_profile")),
+    }
     return LaunchDescription(
         [profile, *(SetEnvironmentVariable(name, value) for name, value in variables.items())]
     )

@@ -20,6 +20,9 @@ export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-268435456}"
 export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-1073741824}"
 export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-67108864}"
 
+# Network threads that wait sleep instead of spinning.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+
 # Left by a python of another environment with ROS wheels; ours would not find its libraries.
 if [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ]; then
     unset _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH

@@ -12,14 +12,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 from simdistill_ros.resources import share_folder
 
-# glibc gives every large message back to the kernel unless told otherwise: three times the CPU.
-MALLOC_ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": "268435456",
-    "MALLOC_TRIM_THRESHOLD_": "1073741824",
-    "MALLOC_TOP_PAD_": "67108864",
-}
 # Above 101 the ports of a domain can collide with the ports the kernel hands out.
 HIGHEST_DOMAIN = 101
 STOP_S = 10.0
@@ -90,7 +85,7 @@ def running_node(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", module, *arguments],
-            env={**os.environ, **MALLOC_ENVIRONMENT, **environment},
+            env={**os.environ, **PROCESS_ENVIRONMENT, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.name.split(".")[0] for path in (ROOT / "launch").glob("*.launch.py"))
 Load = Callable[[str], Any]
@@ -74,14 +76,12 @@ def test_launch_sets_the_same_variables_as_the_shell(
     profile = "FASTDDS_DEFAULT_PROFILES_FILE"
     assert set_by_launch.pop(profile).args == ("fastdds_profile",)
     assert Path(shell[profile]).samefile(file.arguments["fastdds_profile"]["default_value"])
-    assert set_by_launch == {name: v for name, v in shell.items() if name.startswith("MALLOC_")}
+    assert set_by_launch == {name: shell[name] for name in PROCESS_ENVIRONMENT}
 
 
-def test_replay_starts_its_own_detector_with_the_same_variables() -> None:
-    node_process = pytest.importorskip("simdistill_ros.replay.node_process")
+def test_the_shell_script_sets_what_the_launch_files_and_the_replay_set() -> None:
     shell = environment_of_shell_script()
-    malloc = {name: value for name, value in shell.items() if name.startswith("MALLOC_")}
-    assert malloc == node_process.MALLOC_ENVIRONMENT
+    assert {name: shell.get(name) for name in PROCESS_ENVIRONMENT} == PROCESS_ENVIRONMENT
 
 
 @pytest.mark.parametrize(("distribution", "legacy"), [("humble", True), ("kilted", False)])

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
+from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 from simdistill_ros.replay.node_process import (
-    MALLOC_ENVIRONMENT,
     DetectorDiedError,
     dds_environment,
     running_node,
@@ -39,14 +39,14 @@ def test_running_process_is_ended_with_the_block(tmp_path):
 
 def test_process_gets_the_environment_that_large_messages_need(tmp_path):
     (tmp_path / "show_environment.py").write_text(
-        "import os; print({k: os.environ[k] for k in sorted(os.environ) if 'MALLOC' in k})"
+        "import os; print({k: os.environ[k] for k in sorted(os.environ) if k.startswith(('MALLOC', 'OMP_W'))})"
     )
     log = tmp_path / "log.txt"
     with running_node("show_environment", [], {"PYTHONPATH": str(tmp_path)}, log) as node:
         deadline = time.monotonic() + 30
         while "TRIM" not in node.log_tail() and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert str(dict(sorted(MALLOC_ENVIRONMENT.items()))) in log.read_text()
+    assert str(dict(sorted(PROCESS_ENVIRONMENT.items()))) in log.read_text()
 
 
 def test_own_domain_is_random_and_only_this_machine_s():

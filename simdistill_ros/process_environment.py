@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Environment variables of every process that carries images or runs a network on the CPU.
+
+They must be set before the process starts, so launch files and the replay pass them on; for what
+runs without either, `scripts/env.sh` sets the same.
+"""
+
+from __future__ import annotations
+
+PROCESS_ENVIRONMENT = {
+    # Keep image-sized buffers inside the process; glibc would return each one to the kernel.
+    "MALLOC_MMAP_THRESHOLD_": "268435456",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "MALLOC_TOP_PAD_": "67108864",
+    # Network threads that wait sleep. Spinning, they fight whatever else wants the cores:
+    # seconds for a snapshot instead of a tenth.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
