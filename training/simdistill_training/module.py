@@ -99,7 +99,6 @@ class ExperimentModule(LightningModule):
         self._kept_in_eval = freeze_encoder(network, experiment.start)
         # In a tuple, so that it is neither trained, nor moved, nor saved with the module.
         self._teacher = (teacher,)
-        self._averaged_steps = 0
 
     def train(self, mode: bool = True) -> ExperimentModule:
         """Set the mode; frozen parts and averaged weights stay in eval mode."""
@@ -123,7 +122,7 @@ class ExperimentModule(LightningModule):
         if isinstance(self.network, Teacher):
             heads: HeadMaps = run_teacher(self.network, images, batch).heads
             return self._supervised(heads, targets)
-        outputs = run_student(self.network, images, batch)  # type: ignore[arg-type]
+        outputs = run_student(self.network, images, batch)
         losses = self._supervised(outputs.heads, targets)
         if self.experiment.losses.depth_weight > 0:
             labels = self._depth_labels(batch)
@@ -186,11 +185,11 @@ class ExperimentModule(LightningModule):
         self.log("train/total", total.detach(), prog_bar=True, batch_size=len(batch))
         return total
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Move the averaged weights after each optimiser step."""
-        if self.average is not None and self.global_step > self._averaged_steps:
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
             self.average.update(self.network)
-        self._averaged_steps = self.global_step
 
     def heads_of(self, batch: Batch) -> HeadMaps:
         """Return the head maps of the weights that will be shipped."""
@@ -247,17 +246,7 @@ class ExperimentModule(LightningModule):
             betas=(config.beta1, 0.999),
         )
 
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Move a batch."""
-        return batch.to(device) if isinstance(batch, Batch) else batch
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to rebuild the network: plain data only."""
         checkpoint["experiment"] = config_as_dict(self.experiment)
         checkpoint["card"] = plain_card(self.card)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the count of averaged steps."""
-        self._averaged_steps = int(checkpoint["global_step"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from simdistill_ros.core.model_card import ModelCard, load_model_card
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.resources import model_folder
+from simdistill_training.batch import Batch
 from simdistill_training.callbacks import LastCheckpoint, LossLog, ProgressBar
 from simdistill_training.checkpoint import (
     LAST_CHECKPOINT,
@@ -103,6 +105,12 @@ class ExperimentData(LightningDataModule):
             self.experiment, self.validation, rank=trainer.global_rank, ranks=trainer.world_size
         )
 
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move a batch."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
+
 
 def card_of(experiment: ExperimentConfig) -> ModelCard:
     """Return the card that the experiment names."""
@@ -164,9 +172,11 @@ def build_module(experiment: ExperimentConfig, card: ModelCard) -> ExperimentMod
     distiller, teacher = None, None
     if experiment.distillation is not None:
         teacher = load_frozen_teacher(experiment, card)
-        distiller = Distiller(
-            experiment.distillation, student_channels(card), teacher_channels(teacher.teacher)
-        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(experiment.run.seed)
+            distiller = Distiller(
+                experiment.distillation, student_channels(card), teacher_channels(teacher.teacher)
+            )
     return ExperimentModule(experiment, card, network, distiller=distiller, teacher=teacher)
 
 
@@ -250,5 +260,5 @@ def _describe(experiment: ExperimentConfig, card: ModelCard, folder: Path) -> No
     folder.mkdir(parents=True, exist_ok=True)
     resolved = yaml.safe_dump(config_as_dict(experiment), sort_keys=False)
     (folder / CONFIG_FILE).write_text(resolved)
-    (folder / "model.yaml").write_text(yaml.safe_dump(plain_card(card), sort_keys=False))
+    (folder / "card.yaml").write_text(yaml.safe_dump(plain_card(card), sort_keys=False))
     (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")

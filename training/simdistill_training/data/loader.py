@@ -63,4 +63,3 @@ def batch_loader(
         prefetch_factor=4 if workers else None,
         persistent_workers=False,
     )
-

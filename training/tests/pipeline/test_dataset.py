@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from simdistill_ros.core.backends.torch_backend import TorchBackend
-from simdistill_ros.core.boxes import box_corners
 from simdistill_ros.core.detector import Detector
 from simdistill_ros.core.frames import inverse, rotation_about_z, transform_points
 from simdistill_ros.core.preprocess import InputRule, Preprocessor
@@ -154,6 +153,7 @@ def test_sweeps_are_the_newest_in_evaluation_and_random_in_training(dataset):
 def test_standing_things_stay_put_over_sweeps(dataset):
     accumulated = with_options(dataset, lidar=LidarOptions(sweeps=9))[2].points
     key, past = accumulated[accumulated[:, 4] == 0], accumulated[accumulated[:, 4] > 0.3]
+
     # Ground cells, 2 m wide, must agree in height: wrong ego motion would smear slopes and kerbs.
     def heights(points):
         near = points[(np.abs(points[:, :2]) < 12).all(1) & (points[:, 2] < 0.3)]

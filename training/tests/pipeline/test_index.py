@@ -26,9 +26,7 @@ def test_index_holds_what_the_devkit_says(index, dataroot):
     for sample, token in enumerate(index.tokens):
         rows = annotations_of(nusc, str(token))
         boxes = index.boxes_of(sample)
-        np.testing.assert_allclose(
-            index.box_centers_m[boxes], [row["translation"] for row in rows]
-        )
+        np.testing.assert_allclose(index.box_centers_m[boxes], [row["translation"] for row in rows])
         np.testing.assert_allclose(
             index.box_sizes_lwh_m[boxes][:, [1, 0, 2]], [row["size"] for row in rows]
         )
