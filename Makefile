@@ -23,8 +23,9 @@ demo: setup ## generate a scene, run the node on it over DDS, score, draw: out/d
 lint: setup ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-test: lint ## lint, then the whole test suite (PYTEST_ARGS=...)
+test: lint ## lint, then both test suites (PYTEST_ARGS=...)
 	@$(ENV); $(PY) -m pytest $(PYTEST_ARGS)
+	@$(ENV); $(PY) -m pytest -c training/pyproject.toml training/tests $(PYTEST_ARGS)
 
 bench: setup ## measure speed; results go into benchmarks/README.md (BENCH_ARGS=...)
 	@$(ENV); $(PY) -m benchmarks $(BENCH_ARGS)

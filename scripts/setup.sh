@@ -129,12 +129,12 @@ check_interfaces() {
 
 install_package() {
     local key
-    key="$(sha256sum setup.py setup.cfg package.xml) $PWD"
+    key="$(sha256sum setup.py setup.cfg package.xml training/pyproject.toml) $PWD"
     done_before package "$key" && return
-    say "installing simdistill_ros (editable)"
+    say "installing simdistill_ros and simdistill_training (editable)"
     : >"$LOG"
-    logged "$VENV/bin/python" -m pip install --no-build-isolation --no-deps -e . ||
-        fail "installing simdistill_ros failed: $(last_error) (all of it: $LOG)"
+    logged "$VENV/bin/python" -m pip install --no-build-isolation --no-deps -e . -e training ||
+        fail "installing the packages failed: $(last_error) (all of it: $LOG)"
     mark_done package "$key"
 }
 
@@ -143,6 +143,7 @@ check_python
 check_system
 make_venv
 LOCKS=(-r requirements/runtime.txt -r requirements/replay.txt -r requirements/dev.txt)
+LOCKS+=(-r requirements/training.txt -r requirements/training-sparse.txt)
 [ "$MODE" = wheels ] && LOCKS+=(-r "requirements/$ROS_LOCK.txt")
 install torch "torch" -c requirements/runtime.txt -r requirements/torch.txt
 install locks "the pinned packages of requirements/" --no-deps --no-build-isolation "${LOCKS[@]}"
