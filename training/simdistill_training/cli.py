@@ -70,7 +70,8 @@ def experiment_of(arguments: argparse.Namespace) -> tuple[ExperimentConfig, Mode
     card = card_of(experiment)
     if arguments.smoke:
         card = smoke_card(card)
-        experiment = smoke_experiment(experiment, card)
+        # What the command line asks for wins over what shrinking chooses.
+        experiment = with_overrides(smoke_experiment(experiment, card), arguments)
     return experiment, card
 
 
