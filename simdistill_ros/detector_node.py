@@ -24,6 +24,7 @@ from simdistill_ros.diagnostics import CameraFacts, NodeFacts, diagnostics_to_ms
 from simdistill_ros.health import Health
 from simdistill_ros.image_sync import ImageSync, make_sync
 from simdistill_ros.load_detector import load_detector
+from simdistill_ros.log_forwarding import forward_logs, stop_forwarding
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameters import (
     CameraTopics,
@@ -62,6 +63,7 @@ class DetectorNode(LifecycleNode):
         """
         super().__init__(node_name, **node_options)
         self._detector_factory = detector_factory
+        self._log_handler = forward_logs(self.get_logger())
         declare_parameters(self)
         self._settings = read_parameters(self)
         self.health = Health(
@@ -139,6 +141,7 @@ class DetectorNode(LifecycleNode):
         )
         self._poll_timer = self.create_timer(POLL_PERIOD_S, self._inputs.poll)
         self._phase = "active"
+        self.get_logger().info(f"active: {len(self._cameras)} cameras, results on ~/detections")
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -170,6 +173,7 @@ class DetectorNode(LifecycleNode):
         """Stop the worker and release the model; the node itself can then be destroyed."""
         self._stop()
         self._release()
+        stop_forwarding(self._log_handler)
         self._phase = "finalized"
 
     def publish_diagnostics(self) -> None:
