@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simdistill_ros.core.boxes import NUSCENES_CLASSES
 from simdistill_ros.scenes.cars import build_car
 from simdistill_ros.scenes.cycles import build_bicycle, build_motorcycle
 from simdistill_ros.scenes.lorries import build_bus, build_lorry, build_trailer, build_truck
@@ -22,18 +23,6 @@ from simdistill_ros.scenes.palette import Dice
 from simdistill_ros.scenes.people import build_pedestrian, build_person
 from simdistill_ros.scenes.street_objects import build_barrier, build_traffic_cone
 
-CLASS_NAMES = (
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-)
 VEHICLES = frozenset(("car", "truck", "construction_vehicle", "bus", "trailer"))
 CYCLES = frozenset(("motorcycle", "bicycle"))
 
@@ -62,10 +51,10 @@ _ENTRIES: dict[str, ClassEntry] = {
 
 def _dice(class_name: str, look: int, rng: np.random.Generator, variant: int | None) -> Dice:
     if class_name not in _ENTRIES:
-        raise ValueError(f"expected one of {', '.join(CLASS_NAMES)}, got {class_name!r}")
+        raise ValueError(f"expected one of {', '.join(NUSCENES_CLASSES)}, got {class_name!r}")
     count = _ENTRIES[class_name].variants
     chosen = int(rng.integers(count)) if variant is None else variant % count
-    seed = [look, CLASS_NAMES.index(class_name), chosen]
+    seed = [look, NUSCENES_CLASSES.index(class_name), chosen]
     return Dice(shape=np.random.default_rng(seed), paint=rng)
 
 
@@ -75,7 +64,7 @@ def build_object(
     """Return an object of a class.
 
     Args:
-        class_name: One of `CLASS_NAMES`.
+        class_name: One of `NUSCENES_CLASSES`.
         look: Seed of the look, non-negative.
         rng: Source of the object's own variation (and of the variant, if none is given).
         variant: Which variant of the look; taken modulo the number of variants.

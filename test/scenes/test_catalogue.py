@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from simdistill_ros.scenes.catalogue import CLASS_NAMES, build_object, build_posed_person
+from simdistill_ros.core.boxes import NUSCENES_CLASSES
+from simdistill_ros.scenes.catalogue import build_object, build_posed_person
 
 # Length, width and height in metres between which every object of a class must lie.
 PLAUSIBLE_LWH_M = {
@@ -28,12 +29,12 @@ def _objects(class_name: str) -> list:
     ]
 
 
-@pytest.mark.parametrize("class_name", CLASS_NAMES)
+@pytest.mark.parametrize("class_name", NUSCENES_CLASSES)
 def test_every_object_has_at_least_three_parts(class_name: str) -> None:
     assert min(len(model.part_names) for model in _objects(class_name)) >= 3
 
 
-@pytest.mark.parametrize("class_name", CLASS_NAMES)
+@pytest.mark.parametrize("class_name", NUSCENES_CLASSES)
 def test_box_is_tight_and_centred_on_the_mesh(class_name: str) -> None:
     for model in _objects(class_name):
         half = np.asarray(model.size_lwh_m) / 2
@@ -41,7 +42,7 @@ def test_box_is_tight_and_centred_on_the_mesh(class_name: str) -> None:
         np.testing.assert_allclose(model.mesh.vertices.min(axis=0), -half, atol=1e-9)
 
 
-@pytest.mark.parametrize("class_name", CLASS_NAMES)
+@pytest.mark.parametrize("class_name", NUSCENES_CLASSES)
 def test_sizes_are_plausible(class_name: str) -> None:
     low, high = (np.asarray(bound) for bound in PLAUSIBLE_LWH_M[class_name])
     for model in _objects(class_name):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simdistill_ros.scenes.catalogue import CLASS_NAMES
+from simdistill_ros.core.boxes import NUSCENES_CLASSES
 from simdistill_ros.scenes.config import GeneratorConfig
 from simdistill_ros.scenes.generate import generate_dataroot, main
 from simdistill_ros.scenes.rig import CAMERAS
@@ -282,7 +282,7 @@ def test_every_class_is_within_evaluation_range_over_a_handful_of_scenes(tmp_pat
                 if np.hypot(here[0] - ego[0], here[1] - ego[1]) < reach:
                     counts[actor.model.class_name] += 1
                     break
-    assert set(counts) == set(CLASS_NAMES)
+    assert set(counts) == set(NUSCENES_CLASSES)
     assert min(counts.values()) >= 4, counts
 
 

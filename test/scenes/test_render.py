@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from simdistill_ros.core.boxes import NUSCENES_CLASSES
 from simdistill_ros.core.frames import inverse, transform_points
-from simdistill_ros.scenes.catalogue import CLASS_NAMES, build_object
+from simdistill_ros.scenes.catalogue import build_object
 from simdistill_ros.scenes.lidar import beam_directions, points_in_box, scan, sweep_in_global
 from simdistill_ros.scenes.mesh import ObjectModel
 from simdistill_ros.scenes.motion import Track
@@ -49,7 +50,7 @@ def _project(world: World, points: np.ndarray) -> np.ndarray:
     return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
-@pytest.mark.parametrize("class_name", CLASS_NAMES)
+@pytest.mark.parametrize("class_name", NUSCENES_CLASSES)
 def test_projected_box_encloses_the_pixels_of_its_object(
     make_street: Street, class_name: str
 ) -> None:
