@@ -121,6 +121,7 @@ def run_bench(
     *,
     accelerator: str = "auto",
     jobs: int = 2,
+    changes: Mapping[str, Any] | None = None,
     only: str = "",
     minutes: float = 0.0,
     table_only: bool = False,
@@ -133,12 +134,13 @@ def run_bench(
         results: Folder for `<name>.json` and `<name>.md`.
         accelerator: Lightning's name.
         jobs: Processes that generate scenes.
+        changes: Changes of all experiments that the machine asks for, key → value.
         only: Do only runs whose name contains this.
         minutes: Begin no run later than this; 0 for no limit.
         table_only: Run nothing.
     """
     started = time.monotonic()
-    config = read_config(BenchConfig, config_path)
+    config = with_changes(read_config(BenchConfig, config_path), changes or {})
     scenes = out / "scenes"
     if not table_only:
         generate_scenes(config.scenes, scenes, jobs)
@@ -153,6 +155,15 @@ def run_bench(
     table = format_table(summary)
     (results / f"{config.name}.md").write_text(table)
     return table
+
+
+def with_changes(config: BenchConfig, changes: Mapping[str, Any]) -> BenchConfig:
+    """Return the benchmark with further changes of teacher and students."""
+    return replace(
+        config,
+        set_teacher={**config.set_teacher, **changes},
+        set_student={**config.set_student, **changes},
+    )
 
 
 def generate_scenes(scenes: ScenesConfig, folder: Path, jobs: int) -> None:
@@ -254,7 +265,27 @@ def perform(run: Run, folder: Path, accelerator: str) -> None:
     machine = Machine(accelerator=accelerator)
     checkpoint = train(run.experiment, folder, card=run.card, resume=True, machine=machine)
     trained = time.monotonic()
-    metrics = evaluate_model(
+    metrics = _final_scores(run, folder, checkpoint, accelerator)
+    result = {
+        "variant": run.variant,
+        "seed": run.seed,
+        "steps": run.experiment.schedule.steps,
+        "batch_size": run.experiment.run.batch_size,
+        "training_s": round(trained - started, 1),  # validation included; last piece if resumed
+        "config_sha256": _digest(run.experiment),
+        "environment": environment(),
+        "metrics": metrics,
+    }
+    (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _final_scores(run: Run, folder: Path, checkpoint: Path, accelerator: str) -> dict[str, Any]:
+    """Return the scores after the last step: the training's own, or computed here."""
+    last = folder / "validation" / f"step-{run.experiment.schedule.steps:07d}" / "metrics.json"
+    if last.is_file():
+        scores: dict[str, Any] = json.loads(last.read_text())
+        return scores
+    return evaluate_model(
         checkpoint,
         out=folder / "evaluation",
         device=_device(accelerator),
@@ -262,17 +293,6 @@ def perform(run: Run, folder: Path, accelerator: str) -> None:
         workers=run.experiment.data.workers,
         threshold=run.experiment.run.score_threshold,
     )
-    result = {
-        "variant": run.variant,
-        "seed": run.seed,
-        "steps": run.experiment.schedule.steps,
-        "batch_size": run.experiment.run.batch_size,
-        "training_s": round(trained - started, 1),  # of the last piece of an interrupted run
-        "config_sha256": _digest(run.experiment),
-        "environment": environment(),
-        "metrics": metrics,
-    }
-    (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _device(accelerator: str) -> str:

@@ -138,7 +138,25 @@ def start_weights(network: nn.Module, start: StartConfig, card: ModelCard) -> No
         else:
             load_weights(encoder, load_file(start.encoder), start.encoder)
     if start.weights:
-        load_weights(network, _whole_network(Path(start.weights)), start.weights)
+        source = Path(start.weights)
+        if source.suffix == ".safetensors":
+            load_parts(network, load_file(source), source)
+        else:
+            load_weights(network, _whole_network(source), source)
+
+
+def load_parts(network: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load weights of some of a network's parts, each complete; the others stay as they are.
+
+    Raises:
+        CheckpointError: If a part is incomplete, unknown or of another shape.
+    """
+    given = {key.split(".")[0] for key in state}
+    parts = {name: part for name, part in network.named_children() if name in given}
+    if given - parts.keys():
+        raise CheckpointError(f"{source}: unknown parts {sorted(given - parts.keys())}")
+    for name, part in parts.items():
+        load_weights(part, part_of_state(state, f"{name}."), f"{source}, {name}")
 
 
 def _whole_network(source: Path) -> State:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `simdistill`: train, evaluate, overfit, view-data, package, convert, bench."""
+"""The command `simdistill`; each of its commands imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ DATA_OPTIONS = ("dataroot", "version", "train", "val")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors a user can mend end it with a message."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["convert"]:
+        from simdistill_training.convert.cli import main as convert
+
+        return convert(words[1:])
+    arguments = parser().parse_args(words)
     try:
         arguments.command(arguments)
     except (ValueError, OSError) as error:
@@ -84,12 +89,24 @@ def with_overrides(experiment: ExperimentConfig, arguments: argparse.Namespace) 
     given = {n: getattr(arguments, n) for n in DATA_OPTIONS if getattr(arguments, n) is not None}
     experiment = replace(experiment, data=replace(experiment.data, **given))
     data = config_as_dict(experiment)
-    for assignment in arguments.set:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment}: expected KEY=VALUE")
-        assign(data, key, yaml.safe_load(text))
+    for key, value in assignments(arguments.set).items():
+        assign(data, key, value)
     return config_from_dict(ExperimentConfig, data, "command line")
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Return key → value of texts KEY=VALUE, values in YAML.
+
+    Raises:
+        ConfigError: If a text has no equals sign.
+    """
+    changes = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text}: expected KEY=VALUE")
+        changes[key] = yaml.safe_load(value)
+    return changes
 
 
 def _add_experiment(command: argparse.ArgumentParser) -> None:
@@ -234,15 +251,8 @@ def _package(arguments: argparse.Namespace) -> None:
 
 
 def _add_convert(commands: Any) -> None:
-    command = commands.add_parser("convert", help="convert published weights", add_help=False)
-    command.add_argument("rest", nargs=argparse.REMAINDER)
-    command.set_defaults(command=_convert)
-
-
-def _convert(arguments: argparse.Namespace) -> None:
-    from simdistill_training.convert.cli import main as convert_main
-
-    convert_main(arguments.rest)
+    # Only listed here; `main` hands the rest of the line to the converter's own parser.
+    commands.add_parser("convert", help="convert published weights", add_help=False)
 
 
 def _add_bench(commands: Any) -> None:
@@ -252,8 +262,12 @@ def _add_bench(commands: Any) -> None:
     command.add_argument("--results", type=Path, default=None, help="folder of results/*.json")
     command.add_argument("--accelerator", default="auto", help="auto, cpu, gpu")
     command.add_argument("--jobs", type=int, default=2, help="processes that generate scenes")
+    command.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                         help="change one key of all experiments")  # fmt: skip
     command.add_argument("--only", default="", help="runs whose name contains this")
     command.add_argument("--minutes", type=float, default=0.0, help="start no run after this")
+    command.add_argument("--speed", nargs="*", metavar="MODEL", default=None,
+                         help="measure speed only, of these models (default: tiny)")  # fmt: skip
     command.add_argument("--table", action="store_true", help="only write results of what is done")
     command.set_defaults(command=_bench)
 
@@ -262,6 +276,9 @@ def _bench(arguments: argparse.Namespace) -> None:
     from simdistill_training.bench import run_bench
 
     results = arguments.results or CONFIGS.parent / "results"
+    if arguments.speed is not None:
+        _speed(arguments.speed or ["tiny"], arguments.out, results, arguments.accelerator)
+        return
     print(
         run_bench(
             config_file(arguments.config),
@@ -269,11 +286,21 @@ def _bench(arguments: argparse.Namespace) -> None:
             results,
             accelerator=arguments.accelerator,
             jobs=arguments.jobs,
+            changes=assignments(arguments.set),
             only=arguments.only,
             minutes=arguments.minutes,
             table_only=arguments.table,
         )
     )
+
+
+def _speed(models: list[str], out: Path, results: Path, accelerator: str) -> None:
+    from simdistill_training.speed import measure_speed
+
+    device = "cuda" if accelerator in ("gpu", "cuda") else "cpu"
+    speed = measure_speed(models, out, device=device, steps=10, workers=2, batch_size=2)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / f"speed-{device}.json").write_text(json.dumps(speed, indent=2) + "\n")
 
 
 if __name__ == "__main__":

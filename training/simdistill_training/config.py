@@ -72,7 +72,8 @@ class StartConfig:
     Attributes:
         encoder: "": random weights; `imagenet`: the package of weights for the card's encoder; or
             a safetensors file with the encoder's weights.
-        weights: A run's checkpoint or a model package to start the whole network from; "" for none.
+        weights: A run or a model package to start the whole network from, or a safetensors file
+            with some of its parts, such as converted ones of a published teacher; "" for none.
         frozen_encoder_blocks: First blocks of the encoder that are not trained.
         frozen_encoder_norms: Keep the encoder's norm statistics; for small batches.
     """
