@@ -24,6 +24,7 @@ def main() -> None:
     """Measure, save, render."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
+    parser.add_argument("--backend", default="auto", help="backend to time (default: auto)")
     parser.add_argument("--rounds", type=int, default=40, help="snapshots timed (default: 40)")
     parser.add_argument("--seconds", type=float, default=20, help="node run (default: 20 s)")
     parser.add_argument("--threads", type=int, default=2, help="decoding threads (default: 2)")
@@ -41,8 +42,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"machine: {machine['processor']}, {machine['cores']} cores, load", end=" ")
     print(machine["load_at_start"])
     results: dict[str, Any] = {"machine": machine, "date": datetime.date.today().isoformat()}
+    detector = (arguments.model, arguments.rounds, arguments.threads, arguments.backend)
     for name, run in (
-        ("detector", lambda: bench_detector(arguments.model, arguments.rounds, arguments.threads)),
+        ("detector", lambda: bench_detector(*detector)),
         ("node", lambda: bench_node(arguments.seconds)),
         ("sync", bench_sync),
     ):

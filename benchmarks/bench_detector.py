@@ -43,9 +43,9 @@ def snapshot_of(jpegs: dict[str, bytes], pool: ThreadPoolExecutor) -> Snapshot:
     return Snapshot(0, tuple(views))
 
 
-def bench_detector(model: str, rounds: int, threads: int) -> dict[str, Any]:
+def bench_detector(model: str, rounds: int, threads: int, backend: str = "auto") -> dict[str, Any]:
     """Return percentiles of each stage's milliseconds."""
-    detector = detector_of_model(model)
+    detector = detector_of_model(model, backend=backend)
     jpegs = {camera: jpeg_image(index) for index, camera in enumerate(detector.cameras)}
     stages: dict[str, list[float]] = {}
     with ThreadPoolExecutor(threads) as pool:

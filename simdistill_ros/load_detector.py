@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 
-from simdistill_ros.core.backends.torch_backend import TorchBackend
+from simdistill_ros.core.backends.choose import AUTO, choose_backend
 from simdistill_ros.core.detector import Detector
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.parameters import NodeParameters
@@ -19,15 +19,19 @@ def load_detector(parameters: NodeParameters) -> Detector:
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ModelCardError: If the card or its weights cannot be used.
-        BackendError: If the backend cannot run here.
+        ModelCardError: If the card cannot be used.
+        BackendError: If no backend can run here.
     """
-    return detector_of_model(parameters.model_path, parameters.device)
+    return detector_of_model(parameters.model_path, parameters.device, parameters.backend)
 
 
-def detector_of_model(name_or_path: str = "", device: str = "cpu") -> Detector:
+def detector_of_model(name_or_path: str = "", device: str = "cpu", backend: str = AUTO) -> Detector:
     """Return a detector of a shipped model or of a model folder; see `load_detector`."""
     card = load_model_card(model_folder(name_or_path))
     if card.weights is None:
         LOGGER.warning("model %s has no trained weights: its boxes mean nothing", card.name)
-    return Detector(card, TorchBackend(card, device))
+    choice = choose_backend(card, backend, device)
+    for reason in choice.refused:
+        LOGGER.warning("backend refused: %s", reason)
+    LOGGER.info("backend %s", choice.reason)
+    return Detector(card, choice.backend)

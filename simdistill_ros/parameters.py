@@ -97,7 +97,8 @@ class _Spec:
 _SPECS = (
     _Spec("autostart", True, "Configure and activate at start-up, without a lifecycle manager"),
     _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `tiny`"),
-    _Spec("backend", "auto", "What runs the network", choices=("auto", "torch")),
+    _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
+          choices=("auto", "torch", "onnxruntime")),
     _Spec("device", "cpu", "Device of the backend", choices=("auto", "cpu", "cuda")),
     _Spec("base_frame", "base_link", "Vehicle frame: x forward, y left, z up (REP-103)"),
     _Spec("output_frame", "base_link", "Frame the detections are published in"),

@@ -26,6 +26,11 @@ BEV_FRAME = "bev"
 TaskMaps = Mapping[str, npt.NDArray[np.floating[Any]]]
 
 
+def head_map_channels(classes: int) -> dict[str, int]:
+    """Return the channels of each head map of a task of `classes` classes."""
+    return {"heatmap": classes, "reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
+
+
 def decode_head_maps(
     head_maps: Sequence[TaskMaps],
     card: ModelCard,
@@ -155,7 +160,7 @@ def _is_peak(scores: FloatArray, window: int) -> npt.NDArray[np.bool_]:
 
 
 def _checked(maps: TaskMaps, classes: int, shape_xy: tuple[int, int]) -> dict[str, FloatArray]:
-    channels = {"heatmap": classes, "reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
+    channels = head_map_channels(classes)
     missing = sorted(channels.keys() - maps.keys())
     if missing:
         raise ValueError(f"head maps: expected {sorted(channels)}, got none for {missing}")

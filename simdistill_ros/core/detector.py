@@ -16,7 +16,7 @@ from simdistill_ros.core.backends.base import Backend
 from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.frames import EGO_FRAME, inverse
-from simdistill_ros.core.lift_geometry import PoolingTables, calibration_hash, pooling_tables
+from simdistill_ros.core.lift_geometry import PoolingTables, calibration_hash
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.preprocess import InputRule, NetworkInput, Preprocessor
 from simdistill_ros.core.snapshot import Snapshot
@@ -141,16 +141,7 @@ class Detector:
         if key in self._tables:
             self._tables.move_to_end(key)
             return self._tables[key]
-        self._tables[key] = pooling_tables(
-            card.bev.grid,
-            card.lift.depth,
-            feature_hw=card.feature_hw,
-            input_hw=card.image.input_hw,
-            bev_from_cam=bev_from_cam,
-            input_from_cam=network_input.input_from_cam,
-            corner_aligned_frustum=card.legacy.corner_aligned_frustum,
-            truncated_cells=card.legacy.truncated_cells,
-        )
+        self._tables[key] = card.pooling_tables(bev_from_cam, network_input.input_from_cam)
         while len(self._tables) > CACHED_GEOMETRIES:
             self._tables.popitem(last=False)
         return self._tables[key]

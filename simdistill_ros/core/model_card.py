@@ -17,6 +17,9 @@ import numpy as np
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from simdistill_ros.core.frames import FloatArray
+from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
+from simdistill_ros.core.model_card_deployment import GoldenCard, OnnxCard, OnnxFileCard
 from simdistill_ros.core.model_card_parts import (
     BevCard,
     BevEncoderCard,
@@ -66,6 +69,8 @@ class ModelCard(Section):
     legacy: LegacyCard = LegacyCard()
     training: TrainingCard | None = None
     metrics: dict[str, float] | None = None
+    onnx: OnnxCard | None = None
+    golden: GoldenCard | None = None
 
     _file: Path = PrivateAttr(default=Path(CARD_FILE))
 
@@ -140,16 +145,42 @@ class ModelCard(Section):
         """
         if self.weights is None:
             return None
-        path = self._file.parent / self.weights.file
+        self.verified_bytes("weights", self.weights)
+        return self._file.parent / self.weights.file
+
+    def verified_bytes(self, key: str, entry: WeightsCard | OnnxFileCard | GoldenCard) -> bytes:
+        """Return the content of one of the package's files after checking its hash.
+
+        Args:
+            key: Where the entry is in the card, for messages.
+            entry: Names the file and its hash.
+
+        Raises:
+            ModelCardError: If the file is missing or its sha256 is not the card's.
+        """
+        path = self._file.parent / entry.file
         if not path.is_file():
-            raise ModelCardError(f"{self._file}: weights.file: {path} does not exist")
-        actual = hashlib.sha256(path.read_bytes()).hexdigest()
-        if actual != self.weights.sha256:
+            raise ModelCardError(f"{self._file}: {key}.file: {path} does not exist")
+        content = path.read_bytes()
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != entry.sha256:
             raise ModelCardError(
-                f"{self._file}: weights.sha256: expected {self.weights.sha256} for {path}, "
-                f"got {actual}"
+                f"{self._file}: {key}.sha256: expected {entry.sha256} for {path}, got {actual}"
             )
-        return path
+        return content
+
+    def pooling_tables(self, bev_from_cam: FloatArray, input_from_cam: FloatArray) -> PoolingTables:
+        """Return the model's pooling tables for a rig; see `lift_geometry.pooling_tables`."""
+        return pooling_tables(
+            self.bev.grid,
+            self.lift.depth,
+            feature_hw=self.feature_hw,
+            input_hw=self.image.input_hw,
+            bev_from_cam=bev_from_cam,
+            input_from_cam=input_from_cam,
+            corner_aligned_frustum=self.legacy.corner_aligned_frustum,
+            truncated_cells=self.legacy.truncated_cells,
+        )
 
 
 def load_model_card(path: str | Path) -> ModelCard:

@@ -242,13 +242,20 @@ def write_package(
     }
     save_file(state, folder / WEIGHTS_FILE)
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    data = card.model_dump(mode="json")
-    data["weights"] = WeightsCard(file=WEIGHTS_FILE, sha256=digest).model_dump()
-    data["training"] = training.model_dump()
-    data["metrics"] = (
-        {name: round(value, 4) for name, value in metrics.items()} if metrics else None
-    )
+    parts = {
+        "weights": WeightsCard(file=WEIGHTS_FILE, sha256=digest),
+        "training": training,
+        "metrics": {name: round(value, 4) for name, value in metrics.items()} if metrics else None,
+        "onnx": None,  # graphs of other weights
+        "golden": None,
+    }
+    return write_card(folder, card.model_copy(update=parts))
+
+
+def write_card(folder: Path, card: ModelCard) -> ModelCard:
+    """Write a model package's card and read it back from there."""
     header = "# SPDX-License-Identifier: Apache-2.0\n"
+    data = card.model_dump(mode="json")
     text = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=100)
     (folder / CARD_FILE).write_text(header + text)
     return load_model_card(folder)

@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _add_overfit(commands)
     _add_view_data(commands)
     _add_package(commands)
+    _add_export(commands)
     _add_convert(commands)
     _add_bench(commands)
     return top
@@ -248,6 +249,26 @@ def _package(arguments: argparse.Namespace) -> None:
         arguments.run, arguments.out, name=arguments.name, data=arguments.data, metrics=metrics
     )
     print(card.file)
+
+
+def _add_export(commands: Any) -> None:
+    command = commands.add_parser(
+        "export", help="add ONNX graphs and a golden example to a package"
+    )
+    command.add_argument("package", type=Path, help="model package: folder with model.yaml")
+    command.add_argument("out", type=Path, nargs="?", help="folder to write; default: the package")
+    command.add_argument("--tolerance", type=float, default=1e-4,
+                         help="largest error of a backend that serves (default: 1e-4)")  # fmt: skip
+    command.set_defaults(command=_export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from simdistill_training.export import export_package
+
+    card, proof = export_package(
+        arguments.package, arguments.out or arguments.package, tolerance=arguments.tolerance
+    )
+    print(f"{card.file}: onnxruntime passes the {proof}")
 
 
 def _add_convert(commands: Any) -> None:

@@ -29,7 +29,7 @@ class TorchBackend:
             BackendError: If the device is not there.
             ModelCardError: If the weights do not fit the card.
         """
-        self._device = _device(device)
+        self._device = resolve_device(device)
         student = load_student(card).eval()
         fold_norms(student)
         self._student = student.to(self._device)
@@ -67,7 +67,12 @@ class TorchBackend:
         return self._tables[1]
 
 
-def _device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a name; `auto` is CUDA where there is one.
+
+    Raises:
+        BackendError: If the device is not there.
+    """
     available = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if available else "cpu")

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.network.convolutions import ConvNorm
+
+Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,29 @@ def pool_bev(
         include_last_offset=True,
     )
     return pooled.view(len(depth), *shape_xy, channels).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def pool_arrays(
+    depth: Float32Array,
+    context: Float32Array,
+    tables: BatchedPoolingTables,
+    shape_xy: tuple[int, int],
+) -> Float32Array:
+    """Pool one snapshot's arrays, for backends whose graphs end where pooling begins.
+
+    Args:
+        depth: (N, D, Hf, Wf), probabilities over D.
+        context: (N, Hf, Wf, C).
+        tables: Those of the one snapshot, on the CPU.
+        shape_xy: Cells along x and y.
+
+    Returns:
+        (1, X, Y, C).
+    """
+    depths, contexts = torch.from_numpy(depth)[None], torch.from_numpy(context)[None]
+    pooled: Float32Array = pool_bev(depths, contexts, tables, shape_xy).permute(0, 2, 3, 1).numpy()
+    return pooled
 
 
 class LiftHead(nn.Module):

@@ -15,7 +15,7 @@ import numpy as np
 
 from simdistill_ros.core.boxes import NUSCENES_CLASSES, Detections
 from simdistill_ros.core.frames import FloatArray, inverse, transform_points, yaw_of_rotation
-from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
+from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.preprocess import InputRule
 from simdistill_ros.core.snapshot import ImageArray
@@ -224,17 +224,7 @@ class SampleDataset:
         return np.stack(inputs), np.stack(matrices)
 
     def _tables(self, bev_from_cam: FloatArray, input_from_cam: FloatArray) -> PoolingTables:
-        card = self.options.card
-        return pooling_tables(
-            card.bev.grid,
-            card.lift.depth,
-            feature_hw=card.feature_hw,
-            input_hw=card.image.input_hw,
-            bev_from_cam=bev_from_cam,
-            input_from_cam=input_from_cam,
-            corner_aligned_frustum=card.legacy.corner_aligned_frustum,
-            truncated_cells=card.legacy.truncated_cells,
-        )
+        return self.options.card.pooling_tables(bev_from_cam, input_from_cam)
 
     def _points(
         self, sample: int, bev_from_global: FloatArray, rng: np.random.Generator

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the student's two ONNX graphs in ONNX Runtime, on the CPU or on a CUDA device."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simdistill_ros.core.backends.base import BackendError, HeadMaps
+from simdistill_ros.core.decode import head_map_channels
+from simdistill_ros.core.lift_geometry import PoolingTables
+from simdistill_ros.core.model_card import ModelCard, ModelCardError
+from simdistill_ros.core.model_card_deployment import OnnxFileCard
+from simdistill_ros.core.network.view_transform import (
+    BatchedPoolingTables,
+    batch_tables,
+    pool_arrays,
+)
+from simdistill_ros.core.onnx_interface import (
+    GraphInterface,
+    bev_interface,
+    head_map_name,
+    image_interface,
+)
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+ELEMENT_TYPES = {"images": "tensor(uint8)"}  # everything else is float
+
+
+class OnnxRuntimeBackend:
+    """The two graphs of a model package as sessions; pooling between them on the CPU."""
+
+    def __init__(self, card: ModelCard, device: str = "cpu") -> None:
+        """Verify the package's files and load them.
+
+        Args:
+            card: The model.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            BackendError: If onnxruntime or the device is missing, the package has no ONNX files,
+                or ONNX Runtime refuses them.
+            ModelCardError: If a file is missing, has another hash or does not fit the card.
+        """
+        if card.onnx is None:
+            raise BackendError(
+                f"model {card.name} has no ONNX files: make them with `simdistill export`"
+            )
+        self._runtime = _onnxruntime()
+        self._provider = PROVIDERS[device]
+        if self._provider not in self._runtime.get_available_providers():
+            raise BackendError(
+                f"device {device}: this onnxruntime has no {self._provider}; "
+                "pip install onnxruntime-gpu in place of onnxruntime, or set device to cpu"
+            )
+        self._card = card
+        self._image = self._session("onnx.image", card.onnx.image, image_interface(card))
+        self._bev = self._session("onnx.bev", card.onnx.bev, bev_interface(card))
+        self._tables: tuple[PoolingTables, BatchedPoolingTables] | None = None
+
+    @property
+    def description(self) -> str:
+        """What runs where."""
+        return f"onnxruntime {self._runtime.__version__} ({self._provider})"
+
+    def infer(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> HeadMaps:
+        """Run the network on one snapshot; see `Backend.infer`."""
+        if self._tables is None or self._tables[0] is not tables:
+            self._tables = (tables, batch_tables([tables]))
+        depth_camera, context_camera, depth_lidar, context_lidar = self._image.run(
+            list(image_interface(self._card).outputs), {"images": images}
+        )
+        shape_xy = self._card.bev.grid.shape_xy
+        pooled = {
+            "pooled_camera": pool_arrays(depth_camera, context_camera, self._tables[1], shape_xy),
+            "pooled_lidar": pool_arrays(depth_lidar, context_lidar, self._tables[1], shape_xy),
+        }
+        names = list(bev_interface(self._card).outputs)
+        maps = dict(zip(names, self._bev.run(names, pooled), strict=True))
+        return [
+            {name: maps[head_map_name(index, name)] for name in head_map_channels(1)}
+            for index in range(len(self._card.tasks))
+        ]
+
+    def close(self) -> None:
+        """Release the sessions' memory."""
+        del self._image, self._bev
+        self._tables = None
+
+    def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
+        model = self._card.verified_bytes(key, entry)
+        options = self._runtime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = _threads()
+        # Waiting threads would take the cores from the camera threads.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = self._runtime.InferenceSession(model, options, providers=[self._provider])
+        except Exception as error:
+            raise BackendError(f"{entry.file}: ONNX Runtime refuses it: {error}") from error
+        if self._provider not in session.get_providers():
+            raise BackendError(f"{self._provider} does not start: see ONNX Runtime's own message")
+        for nodes, shapes in (
+            (session.get_inputs(), expected.inputs),
+            (session.get_outputs(), expected.outputs),
+        ):
+            actual = {node.name: (node.type, tuple(node.shape)) for node in nodes}
+            wanted = {
+                name: (ELEMENT_TYPES.get(name, "tensor(float)"), shape)
+                for name, shape in shapes.items()
+            }
+            if actual != wanted:
+                raise ModelCardError(
+                    f"{self._card.file}: {key}: expected {wanted} in {entry.file}, got {actual}"
+                )
+        return session
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "the Python package onnxruntime is missing: pip install onnxruntime "
+            "(for device cuda: onnxruntime-gpu)"
+        ) from error
+    return onnxruntime
+
+
+def _threads() -> int:
+    """Return as many threads as torch would take."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))

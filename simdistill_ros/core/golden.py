@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The golden example of a model package, and the test that every backend has to pass with it.
+
+A package's golden file holds images, a rig's geometry, the head maps that the exported network gave
+and the best boxes among them. A backend that gives other numbers must not serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from simdistill_ros.core.backends.base import Backend, BackendError, HeadMaps
+from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.decode import BEV_FRAME, decode_head_maps, head_map_channels
+from simdistill_ros.core.frames import FloatArray
+from simdistill_ros.core.model_card import ModelCard, ModelCardError
+from simdistill_ros.core.onnx_interface import head_map_name
+
+BOX_FIELDS = ("centers_m", "sizes_lwh_m", "yaws_rad", "velocities_mps", "scores", "labels")
+BEST_BOXES = 50
+PERTURBATIONS = 4
+# A box of the expectation is found again if one of its class is as near and scores alike.
+NEAR_M = 0.1
+NEAR_SCORE = 0.01
+
+
+class SelfTestError(BackendError):
+    """A backend's numbers are not those of the model package."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """An input and what comes out of it.
+
+    Attributes:
+        images: (N, H, W, 3) uint8 RGB.
+        bev_from_cam: (N, 4, 4).
+        input_from_cam: (N, 3, 3).
+        head_maps: The network's answer.
+        boxes: The best decoded boxes that errors within the tolerance do not change, bev frame.
+    """
+
+    images: npt.NDArray[np.uint8]
+    bev_from_cam: FloatArray
+    input_from_cam: FloatArray
+    head_maps: HeadMaps
+    boxes: Detections
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """How well a backend did: its largest error, and how many boxes were compared."""
+
+    max_error: float
+    box_count: int
+
+    def __str__(self) -> str:
+        """Return the result in a few words."""
+        return f"self-test: error {self.max_error:.1e}, {self.box_count} boxes found again"
+
+
+def run_self_test(card: ModelCard, golden: Golden, backend: Backend) -> SelfTest:
+    """Run the golden input through a backend.
+
+    Raises:
+        SelfTestError: If a head map or a box is not the expected one.
+    """
+    assert card.golden is not None
+    tables = card.pooling_tables(golden.bev_from_cam, golden.input_from_cam)
+    actual = backend.infer(golden.images, tables)
+    worst, name = max_map_error(golden.head_maps, actual)
+    if not worst <= card.golden.tolerance:  # also when it is not a number
+        raise SelfTestError(
+            f"self-test: {name} differs by {worst:.2g} from the model package, "
+            f"expected at most {card.golden.tolerance:g}"
+        )
+    found = decode_head_maps(actual, card, stamp_ns=0)
+    lost = len(golden.boxes) - int(is_found(golden.boxes, found).sum())
+    if lost:
+        raise SelfTestError(
+            f"self-test: {lost} of the {len(golden.boxes)} best boxes of the model package are lost"
+        )
+    return SelfTest(worst, len(golden.boxes))
+
+
+def max_map_error(expected: HeadMaps, actual: HeadMaps) -> tuple[float, str]:
+    """Return the largest relative error and the head map that has it.
+
+    An error counts relative to the map's largest value or to one, whichever is larger; a missing
+    map, another shape and anything that is not finite count as infinite.
+    """
+    if len(expected) != len(actual):
+        return np.inf, f"number of tasks ({len(actual)})"
+    errors = {
+        head_map_name(index, name): _relative_error(values, maps.get(name))
+        for index, (task, maps) in enumerate(zip(expected, actual, strict=True))
+        for name, values in task.items()
+    }
+    name = max(errors, key=errors.__getitem__)
+    return errors[name], name
+
+
+def _relative_error(
+    expected: npt.NDArray[np.float32], actual: npt.NDArray[np.float32] | None
+) -> float:
+    if actual is None or actual.shape != expected.shape or not np.isfinite(actual).all():
+        return np.inf
+    return float(np.abs(actual - expected).max()) / _scale(expected)
+
+
+def is_found(boxes: Detections, among: Detections) -> npt.NDArray[np.bool_]:
+    """Tell which boxes have one of the same class, place and score among others."""
+    if not len(among):
+        return np.zeros(len(boxes), dtype=np.bool_)
+    gaps_m = np.linalg.norm(boxes.centers_m[:, None] - among.centers_m[None], axis=-1)
+    score_gaps = np.abs(boxes.scores[:, None] - among.scores[None])
+    same = boxes.labels[:, None] == among.labels[None]
+    return np.asarray((same & (gaps_m < NEAR_M) & (score_gaps < NEAR_SCORE)).any(1))
+
+
+def record_golden(
+    card: ModelCard,
+    backend: Backend,
+    images: npt.NDArray[np.uint8],
+    *,
+    bev_from_cam: FloatArray,
+    input_from_cam: FloatArray,
+    tolerance: float,
+) -> Golden:
+    """Run an input through the reference backend and keep what came out.
+
+    Boxes that an error within the tolerance would move or suppress prove nothing and are left out.
+    """
+    head_maps = backend.infer(images, card.pooling_tables(bev_from_cam, input_from_cam))
+    boxes = decode_head_maps(head_maps, card, stamp_ns=0)
+    is_stable = np.ones(len(boxes), dtype=np.bool_)
+    for seed in range(PERTURBATIONS):
+        perturbed = _perturbed(head_maps, tolerance, np.random.default_rng(seed))
+        is_stable &= is_found(boxes, decode_head_maps(perturbed, card, stamp_ns=0))
+    best = boxes.select(np.flatnonzero(is_stable)[:BEST_BOXES])
+    return Golden(images, bev_from_cam, input_from_cam, head_maps, best)
+
+
+def _perturbed(head_maps: HeadMaps, tolerance: float, generator: np.random.Generator) -> HeadMaps:
+    def noisy(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        noise = generator.uniform(-tolerance, tolerance, values.shape) * _scale(values)
+        return (values + noise).astype(np.float32)
+
+    return [{name: noisy(values) for name, values in task.items()} for task in head_maps]
+
+
+def _scale(values: npt.NDArray[np.float32]) -> float:
+    return max(1.0, float(np.abs(values).max()))
+
+
+def save_golden(golden: Golden, path: Path) -> None:
+    """Write a golden example."""
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "images": golden.images,
+        "bev_from_cam": golden.bev_from_cam,
+        "input_from_cam": golden.input_from_cam,
+    }
+    for index, task in enumerate(golden.head_maps):
+        arrays |= {head_map_name(index, name): values for name, values in task.items()}
+    arrays |= {f"boxes.{field}": getattr(golden.boxes, field) for field in BOX_FIELDS}
+    path.write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+
+
+def load_golden(card: ModelCard) -> Golden | None:
+    """Read the golden example of a package, or None if it has none.
+
+    Raises:
+        ModelCardError: If the file is missing, has another hash or lacks something.
+    """
+    if card.golden is None:
+        return None
+    data = card.verified_bytes("golden", card.golden)
+    try:
+        # Copies, because what is read from a file's bytes cannot be written to.
+        return _golden_of({name: array.copy() for name, array in load(data).items()}, card)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelCardError(
+            f"{card.file}: golden.file: {card.golden.file} does not fit the card: {error}"
+        ) from error
+
+
+def _golden_of(arrays: Mapping[str, npt.NDArray[Any]], card: ModelCard) -> Golden:
+    head_maps = [
+        {name: arrays[head_map_name(index, name)] for name in head_map_channels(len(task.classes))}
+        for index, task in enumerate(card.tasks)
+    ]
+    return Golden(
+        images=arrays["images"],
+        bev_from_cam=arrays["bev_from_cam"],
+        input_from_cam=arrays["input_from_cam"],
+        head_maps=head_maps,
+        boxes=Detections(
+            frame=BEV_FRAME,
+            stamp_ns=0,
+            class_names=card.classes,
+            **{field: arrays[f"boxes.{field}"] for field in BOX_FIELDS},
+        ),
+    )

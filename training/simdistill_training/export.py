@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model package → the same package with ONNX graphs and a golden example, proven before it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from simdistill_ros.core.backends.base import BackendError
+from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
+from simdistill_ros.core.backends.torch_backend import TorchBackend
+from simdistill_ros.core.frames import FloatArray, inverse, rigid, rotation_about_z
+from simdistill_ros.core.golden import load_golden, record_golden, run_self_test, save_golden
+from simdistill_ros.core.model_card import CARD_FILE, ModelCard, load_model_card
+from simdistill_ros.core.model_card_deployment import GoldenCard, OnnxCard, OnnxFileCard
+from simdistill_training.checkpoint import write_card
+from simdistill_training.onnx_graphs import OPSET, ExportError, write_graphs
+
+IMAGE_FILE, BEV_FILE, GOLDEN_FILE = "image.onnx", "bev.onnx", "golden.safetensors"
+DEFAULT_TOLERANCE = 1e-4
+# The golden rig: cameras in a ring, this wide, this high above the ground.
+FIELD_OF_VIEW_RAD = np.deg2rad(70.0)
+CAMERA_HEIGHT_M = 1.5
+EGO_AXES_FROM_CAM = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+SEED = 0
+
+
+def export_package(
+    source: Path, out: Path, *, tolerance: float = DEFAULT_TOLERANCE
+) -> tuple[ModelCard, str]:
+    """Write a model package with ONNX graphs and a golden example.
+
+    The graphs are made from the weights as they are stored, and ONNX Runtime has to reproduce what
+    torch gives for the golden input before a file reaches `out`.
+
+    Args:
+        source: Model package: folder with `model.yaml` and, unless untrained, weights.
+        out: Folder of the exported package; may be `source`.
+        tolerance: Largest error of a backend that may serve; see `GoldenCard`.
+
+    Returns:
+        The package's card, and the result of the self-test in words.
+
+    Raises:
+        ModelCardError: If the package cannot be used.
+        ExportError: If a graph is not deployable, or ONNX Runtime does not reproduce torch.
+    """
+    card = load_model_card(source)
+    weights = card.verified_weights()
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as name:
+        folder = Path(name)
+        if weights is not None:
+            shutil.copyfile(weights, folder / weights.name)
+        card = _write_files(card, folder, tolerance)
+        proof = _proof(card)
+        # The card last: a package that was interrupted keeps the card of its old files.
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == CARD_FILE):
+            os.replace(file, out / file.name)
+    return load_model_card(out), proof
+
+
+def _write_files(card: ModelCard, folder: Path, tolerance: float) -> ModelCard:
+    write_graphs(card, folder / IMAGE_FILE, folder / BEV_FILE)
+    bev_from_cam, input_from_cam = golden_rig(card)
+    backend = TorchBackend(card)
+    golden = record_golden(
+        card,
+        backend,
+        golden_images(card),
+        bev_from_cam=bev_from_cam,
+        input_from_cam=input_from_cam,
+        tolerance=tolerance,
+    )
+    backend.close()
+    save_golden(golden, folder / GOLDEN_FILE)
+    digest = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    sections = {
+        "onnx": OnnxCard(
+            image=OnnxFileCard(file=IMAGE_FILE, sha256=digest[IMAGE_FILE]),
+            bev=OnnxFileCard(file=BEV_FILE, sha256=digest[BEV_FILE]),
+            opset=OPSET,
+            precision="fp32",
+        ),
+        "golden": GoldenCard(file=GOLDEN_FILE, sha256=digest[GOLDEN_FILE], tolerance=tolerance),
+    }
+    return write_card(folder, card.model_copy(update=sections))
+
+
+def _proof(card: ModelCard) -> str:
+    golden = load_golden(card)
+    assert golden is not None
+    try:
+        backend = OnnxRuntimeBackend(card)
+        return str(run_self_test(card, golden, backend))
+    except BackendError as error:
+        raise ExportError(f"ONNX Runtime does not run the exported model: {error}") from error
+
+
+def golden_rig(card: ModelCard) -> tuple[FloatArray, FloatArray]:
+    """Return bev_from_cam (N, 4, 4) and input_from_cam (N, 3, 3) of cameras in a ring."""
+    height, width = card.image.input_hw
+    focal_px = width / 2 / np.tan(FIELD_OF_VIEW_RAD / 2)
+    pinhole = [[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]]
+    count = len(card.cameras)
+    bev_from_ego = inverse(card.bev.ego_from_bev.matrix())
+    bev_from_cam = [
+        bev_from_ego
+        @ rigid(
+            rotation_about_z(2 * np.pi * index / count) @ EGO_AXES_FROM_CAM,
+            [0, 0, CAMERA_HEIGHT_M],
+        )
+        for index in range(count)
+    ]
+    return np.stack(bev_from_cam), np.stack([np.array(pinhole)] * count)
+
+
+def golden_images(card: ModelCard) -> npt.NDArray[np.uint8]:
+    """Return images (N, H, W, 3) with large and small shapes, the same for every export."""
+    height, width = card.image.input_hw
+    generator = np.random.default_rng(SEED)
+    images = []
+    for _ in card.cameras:
+        image = np.zeros((height, width, 3), np.float32)
+        for divisor, weight in ((32, 0.6), (8, 0.3), (2, 0.1)):
+            coarse = generator.uniform(0, 255, (height // divisor, width // divisor, 3))
+            image += weight * cv2.resize(coarse.astype(np.float32), (width, height))
+        images.append(image.round().astype(np.uint8))
+    return np.stack(images)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Student → two ONNX graphs, one on each side of the pooling, with fixed shapes.
+
+Normalisation of the pixels is inside the image graph, and its first node casts uint8; norms are
+folded into convolutions; deformable attention is gathers and sums, so that no runtime needs a
+plugin. Names and shapes are those of `core/onnx_interface`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simdistill_ros.core.model_card import ModelCard
+from simdistill_ros.core.network.build import load_student
+from simdistill_ros.core.network.convolutions import fold_norms
+from simdistill_ros.core.network.sampling import use_sum_form
+from simdistill_ros.core.network.student import BevNetwork, ImageNetwork
+from simdistill_ros.core.onnx_interface import (
+    GraphInterface,
+    bev_interface,
+    head_map_name,
+    image_interface,
+)
+from simdistill_training.onnx_lint import lint_graph
+
+OPSET = 20
+INSTALL = "pip install -r requirements/export.txt"
+
+
+class ExportError(ValueError):
+    """A model cannot be exported; the message says what is in the way."""
+
+
+class ImageGraph(nn.Module):
+    """uint8 images (N, H, W, 3) → depth and context of both branches."""
+
+    def __init__(self, network: ImageNetwork, card: ModelCard) -> None:
+        """Wrap the image half of a student."""
+        super().__init__()
+        self.network = network
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(card.image.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(card.image.std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the four outputs of `image_interface`."""
+        pixels = images.float().permute(0, 3, 1, 2) / 255.0
+        lifted = self.network(((pixels - self.mean) / self.std)[None])
+        return tuple(output[0] for output in lifted)
+
+
+class BevGraph(nn.Module):
+    """Pooled maps (1, X, Y, C) of both branches → head maps."""
+
+    def __init__(self, network: BevNetwork, interface: GraphInterface) -> None:
+        """Wrap the BEV half of a student."""
+        super().__init__()
+        self.network = network
+        self.names = list(interface.outputs)
+
+    def forward(self, pooled_camera: Tensor, pooled_lidar: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of `bev_interface`."""
+        tasks = self.network(pooled_camera.permute(0, 3, 1, 2), pooled_lidar.permute(0, 3, 1, 2))
+        maps = {
+            head_map_name(index, name): values[0]
+            for index, task in enumerate(tasks)
+            for name, values in task.items()
+        }
+        return tuple(maps[name] for name in self.names)
+
+
+def write_graphs(card: ModelCard, image_file: Path, bev_file: Path) -> None:
+    """Write both graphs of a model package, checked and linted.
+
+    Raises:
+        ExportError: If the exporter's packages are missing or a graph has something that a
+            deployment runtime refuses.
+        ModelCardError: If the weights do not fit the card.
+    """
+    student = load_student(card).eval()
+    fold_norms(student)
+    use_sum_form(student, "gather")
+    image, bev = image_interface(card), bev_interface(card)
+    _write(ImageGraph(student.image_network, card), image, card, image_file)
+    _write(BevGraph(student.bev_network, bev), bev, card, bev_file)
+
+
+def _write(module: nn.Module, interface: GraphInterface, card: ModelCard, file: Path) -> None:
+    onnx = _onnx()
+    example = tuple(
+        torch.zeros(shape, dtype=torch.uint8 if name == "images" else torch.float32)
+        for name, shape in interface.inputs.items()
+    )
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            module.eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(interface.inputs),
+            output_names=list(interface.outputs),
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = _cleaned(program.model_proto, card, onnx)
+    onnx.checker.check_model(model, full_check=True)
+    findings = lint_graph(model)
+    if findings:
+        raise ExportError(f"{file.name}: not deployable: " + "; ".join(findings))
+    onnx.save(model, file)
+
+
+def _cleaned(model: Any, card: ModelCard, onnx: Any) -> Any:
+    """Drop the exporter's traces, which name files of this machine; say what the graph is of."""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.graph.doc_string = model.doc_string = ""
+    weights = card.weights.sha256 if card.weights else f"seed {card.init_seed}"
+    facts = {"model": card.name, "weights": weights, "cameras": " ".join(card.cameras)}
+    onnx.helper.set_model_props(model, facts)
+    return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says about operators that the student does not use."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 (the exporter needs it and would say so less clearly)
+    except ImportError as error:
+        raise ExportError(f"the Python package {error.name} is missing: {INSTALL}") from error
+    return onnx
