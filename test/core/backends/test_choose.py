@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backend serves, and why the others do not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from simdistill_ros.core.backends.base import Backend, BackendError, HeadMaps
+from simdistill_ros.core.backends.choose import backends, choose_backend
+from simdistill_ros.core.backends.torch_backend import TorchBackend
+from simdistill_ros.core.golden import load_golden
+from simdistill_ros.core.lift_geometry import PoolingTables
+from simdistill_ros.core.model_card import ModelCard, ModelCardError
+from simdistill_ros.core.model_card_deployment import OnnxCard, OnnxFileCard
+
+Change = Callable[[HeadMaps], None]
+
+
+class Altered:
+    """The torch backend with a change in its answer."""
+
+    def __init__(self, card: ModelCard, change: Change) -> None:
+        self._torch, self._change = TorchBackend(card), change
+        self.description = "altered"
+        self.closed = False
+
+    def infer(self, images: np.ndarray, tables: PoolingTables) -> HeadMaps:
+        maps = self._torch.infer(images, tables)
+        self._change(maps)
+        return maps
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def torch_factory(card: ModelCard, device: str) -> Backend:
+    return TorchBackend(card, device)
+
+
+def altered_then_torch(change: Change, made: list[Altered] | None = None):
+    def factory(card: ModelCard, device: str) -> Backend:
+        backend = Altered(card, change)
+        if made is not None:
+            made.append(backend)
+        return backend
+
+    return {"altered": factory, "torch": torch_factory}
+
+
+def shift_heatmap(maps: HeadMaps) -> None:
+    maps[1]["heatmap"][0, 3, 4] += 0.05
+
+
+def spoil(maps: HeadMaps) -> None:
+    maps[0]["vel"][0, 0, 0] = np.nan
+
+
+def drop_a_map(maps: HeadMaps) -> None:
+    del maps[2]["rot"]
+
+
+def crash(maps: HeadMaps) -> None:
+    raise MemoryError("out of device memory")
+
+
+def test_the_package_has_boxes_to_lose(package: ModelCard) -> None:
+    golden = load_golden(package)
+    assert golden is not None
+    assert len(golden.boxes) > 5
+
+
+def test_the_first_backend_that_gives_the_packages_numbers_serves(package: ModelCard) -> None:
+    choice = choose_backend(package, factories=altered_then_torch(lambda maps: None))
+    assert choice.reason.startswith("altered (altered), self-test: error 0")
+    assert "boxes found again" in choice.reason
+    assert choice.refused == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (shift_heatmap, r"task1_heatmap differs by 0\.0\d+.*expected at most 0\.0001"),
+        (spoil, "task0_vel differs by inf"),
+        (drop_a_map, "task2_rot differs by inf"),
+        (crash, "MemoryError: out of device memory"),
+    ],
+)
+def test_a_backend_that_fails_its_self_test_is_refused_by_name_and_the_next_one_serves(
+    package: ModelCard, change: Change, message: str
+) -> None:
+    made: list[Altered] = []
+    choice = choose_backend(package, factories=altered_then_torch(change, made))
+    assert isinstance(choice.backend, TorchBackend)
+    assert choice.reason.startswith("torch (torch ")
+    (refusal,) = choice.refused
+    assert refusal.startswith("altered: ")
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(refusal)
+    assert made[0].closed
+
+
+def test_boxes_that_are_lost_refuse_a_backend_whose_maps_are_within_the_tolerance(
+    package: ModelCard,
+) -> None:
+    assert package.golden is not None
+    generous = package.golden.model_copy(update={"tolerance": 0.9})
+    card = package.model_copy(update={"golden": generous})
+
+    def hide_everything(maps: HeadMaps) -> None:
+        for task in maps:
+            task["heatmap"] -= 0.2 * np.abs(task["heatmap"]).max()
+
+    choice = choose_backend(card, factories=altered_then_torch(hide_everything))
+    assert "best boxes of the model package are lost" in choice.refused[0]
+
+
+def test_a_backend_asked_for_by_name_is_not_replaced(package: ModelCard) -> None:
+    factories = altered_then_torch(shift_heatmap)
+    with pytest.raises(BackendError, match=r"no backend can run model tiny: altered: self-test"):
+        choose_backend(package, "altered", factories=factories)
+    assert choose_backend(package, "torch", factories=factories).refused == ()
+
+
+def test_when_nothing_passes_every_reason_is_named(package: ModelCard) -> None:
+    assert package.weights is not None
+    weights = package.file.parent / package.weights.file
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+
+    def missing(card: ModelCard, device: str) -> Backend:
+        raise BackendError("the Python package fast is missing: pip install fast")
+
+    with pytest.raises(BackendError) as error:
+        choose_backend(package, factories={"fast": missing, "torch": torch_factory})
+    assert "fast: the Python package fast is missing: pip install fast" in str(error.value)
+    assert "torch: " in str(error.value)
+    assert "weights.sha256: expected" in str(error.value)
+
+
+def test_a_flipped_byte_in_the_golden_file_is_refused_by_name(package: ModelCard) -> None:
+    golden = package.file.parent / "golden.safetensors"
+    content = bytearray(golden.read_bytes())
+    content[-1] ^= 1
+    golden.write_bytes(content)
+    with pytest.raises(ModelCardError, match=r"golden\.sha256: expected .*golden\.safetensors"):
+        choose_backend(package)
+
+
+def test_a_package_that_was_not_exported_is_served_by_torch_and_says_so(
+    package: ModelCard,
+) -> None:
+    plain = package.model_copy(update={"golden": None})
+    plain._file = package.file
+    choice = choose_backend(plain)
+    assert isinstance(choice.backend, TorchBackend)
+    assert "not self-tested" in choice.reason
+    assert choice.refused == ()
+    with pytest.raises(BackendError, match="no ONNX files: make them with `simdistill export`"):
+        choose_backend(plain, "onnxruntime")
+
+
+def test_without_onnxruntime_torch_serves_and_the_message_says_how_to_get_it(
+    package: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    file = OnnxFileCard(file="image.onnx", sha256="0" * 64)
+    onnx = OnnxCard(image=file, bev=file, opset=20, precision="fp32")
+    card = package.model_copy(update={"onnx": onnx})
+    card._file = package.file
+    choice = choose_backend(card)
+    assert isinstance(choice.backend, TorchBackend)
+    assert choice.refused == (
+        "onnxruntime: the Python package onnxruntime is missing: pip install onnxruntime "
+        "(for device cuda: onnxruntime-gpu)",
+    )
+
+
+def test_an_unknown_backend_names_the_known_ones(package: ModelCard) -> None:
+    with pytest.raises(ValueError, match=r"expected auto, onnxruntime, torch; got 'tensorflow'"):
+        choose_backend(package, "tensorflow")
+
+
+def test_torch_comes_first_on_cuda_and_onnxruntime_on_the_cpu() -> None:
+    assert list(backends("cpu")) == ["onnxruntime", "torch"]
+    assert list(backends("cuda")) == ["torch", "onnxruntime"]

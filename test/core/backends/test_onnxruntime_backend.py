@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ONNX Runtime is given, and what it is not. Its numbers are tested where graphs are made."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from simdistill_ros.core.backends.base import BackendError
+from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
+from simdistill_ros.core.model_card import ModelCard, ModelCardError
+from simdistill_ros.core.model_card_deployment import OnnxCard, OnnxFileCard
+
+pytest.importorskip("onnxruntime")
+
+
+def with_onnx(card: ModelCard, image: bytes, digest: str = "") -> ModelCard:
+    (card.file.parent / "image.onnx").write_bytes(image)
+    digest = digest or hashlib.sha256(image).hexdigest()
+    onnx = OnnxCard(
+        image=OnnxFileCard(file="image.onnx", sha256=digest),
+        bev=OnnxFileCard(file="bev.onnx", sha256="0" * 64),
+        opset=20,
+        precision="fp32",
+    )
+    changed = card.model_copy(update={"onnx": onnx})
+    changed._file = card.file
+    return changed
+
+
+def test_a_file_with_another_hash_is_refused_before_it_is_parsed(
+    package: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(*_: object, **__: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", parse)
+    with pytest.raises(ModelCardError, match=r"onnx\.image\.sha256: expected 1{64} for .*got"):
+        OnnxRuntimeBackend(with_onnx(package, b"other bytes", "1" * 64))
+
+
+def test_a_file_that_is_no_onnx_is_refused_by_name(package: ModelCard) -> None:
+    with pytest.raises(BackendError, match=r"image\.onnx: ONNX Runtime refuses it"):
+        OnnxRuntimeBackend(with_onnx(package, b"no model"))
+
+
+def test_a_missing_file_is_named(package: ModelCard) -> None:
+    card = with_onnx(package, b"no model")
+    (card.file.parent / "image.onnx").unlink()
+    with pytest.raises(ModelCardError, match=r"onnx\.image\.file: .*image\.onnx does not exist"):
+        OnnxRuntimeBackend(card)
+
+
+def test_a_device_that_onnxruntime_was_not_built_for_is_a_clear_error(package: ModelCard) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(BackendError, match=r"device cuda.*onnxruntime-gpu"):
+        OnnxRuntimeBackend(with_onnx(package, b"no model"), "cuda")
