@@ -142,7 +142,9 @@ def test_onnxruntime_finds_the_boxes_of_torch_on_a_real_frame(exported: ModelCar
     assert len(actual) == len(expected)
     np.testing.assert_array_equal(actual.labels, expected.labels)
     for field in ("centers_m", "sizes_lwh_m", "velocities_mps", "scores"):
-        np.testing.assert_allclose(getattr(actual, field), getattr(expected, field), atol=2e-3)
+        np.testing.assert_allclose(
+            getattr(actual, field), getattr(expected, field), rtol=TOLERANCE, atol=TOLERANCE
+        )
     image = exported.image
     rule = InputRule(image.input_hw, image.resized_width_px, image.resize_kernel)
     network_input = Preprocessor(rule, exported.cameras)(snapshot)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,7 +43,7 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(windows).reshape(count, tokens, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B * W, heads, T, C / heads)
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        index = _relative_index(self.window).to(logits.device)
+        index = torch.from_numpy(_relative_index(self.window)).to(logits.device)
         logits = logits + self.relative_bias[index].permute(2, 0, 1)
         if mask is not None:
             per_image = (-1, len(mask), self.heads, tokens, tokens)
@@ -90,7 +92,8 @@ class SwinBlock(nn.Module):
         mask = None
         if shift:
             padded = torch.roll(padded, (-shift, -shift), (1, 2))
-            mask = _shift_mask(rows, columns, window, shift).to(tokens.device, tokens.dtype)
+            mask = torch.from_numpy(_shift_mask(rows, columns, window, shift))
+            mask = mask.to(tokens.device, tokens.dtype)
         windows = padded.view(batch, rows, window, columns, window, channels).transpose(2, 3)
         windows = self.attention(windows.reshape(-1, window * window, channels), mask)
         windows = windows.view(batch, rows, columns, window, window, channels).transpose(2, 3)
@@ -197,23 +200,27 @@ def _init_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+# The cached values are arrays: a tensor that is made while a network is traced for export, or in
+# inference mode, must not live on for other calls.
 @lru_cache(maxsize=8)
-def _relative_index(window: int) -> Tensor:
+def _relative_index(window: int) -> npt.NDArray[np.int64]:
     """Return (T, T) rows of the bias table for each pair of tokens of a window."""
-    rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-    offsets = [axis.flatten()[:, None] - axis.flatten()[None] for axis in (rows, columns)]
-    return (offsets[0] + window - 1) * (2 * window - 1) + offsets[1] + window - 1
+    rows, columns = np.indices((window, window)).reshape(2, -1)
+    offsets = [axis[:, None] - axis for axis in (rows, columns)]
+    return np.asarray((offsets[0] + window - 1) * (2 * window - 1) + offsets[1] + window - 1)
 
 
 @lru_cache(maxsize=32)
-def _shift_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
+def _shift_mask(rows: int, columns: int, window: int, shift: int) -> npt.NDArray[np.float32]:
     """Return (W, T, T): MASKED between tokens that were not neighbours before the roll."""
 
-    def region(count: int) -> Tensor:
-        position = torch.arange(count * window)
-        return (position >= (count - 1) * window).long() + (position >= count * window - shift)
+    def region(count: int) -> npt.NDArray[np.int64]:
+        position = np.arange(count * window)
+        return np.add(
+            position >= (count - 1) * window, position >= count * window - shift, dtype=int
+        )
 
-    regions = region(rows)[:, None] * 3 + region(columns)[None]
-    regions = regions.view(rows, window, columns, window).transpose(1, 2)
+    regions = region(rows)[:, None] * 3 + region(columns)
+    regions = regions.reshape(rows, window, columns, window).swapaxes(1, 2)
     regions = regions.reshape(rows * columns, window * window)
-    return (regions[:, None] != regions[:, :, None]) * MASKED
+    return np.asarray(np.float32(MASKED) * (regions[:, None] != regions[:, :, None]))

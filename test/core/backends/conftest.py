@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,15 @@ def write_card(folder: Path, card: ModelCard, **files: dict[str, object]) -> Mod
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> ModelCard:
-    """Return the card of `tiny` at a fraction of its sizes, with seeded weights that see things."""
+def package(package_template: Path, tmp_path: Path) -> ModelCard:
+    """Return the card of a package that a test may damage."""
+    return load_model_card(shutil.copytree(package_template, tmp_path / "package"))
+
+
+@pytest.fixture(scope="session")
+def package_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write `tiny` at a fraction of its sizes, with seeded weights that see things."""
+    folder = tmp_path_factory.mktemp("package")
     data = yaml.safe_load((MODELS / "tiny" / "model.yaml").read_text())
     data["cameras"] = ["cam_front", "cam_back"]
     data["image"] |= {"input_hw": [32, 64], "resized_width_px": 64}
@@ -45,9 +53,9 @@ def package(tmp_path: Path) -> ModelCard:
         for name, weights in student.bev_network.head.tasks.named_parameters():
             if name.endswith(".1.weight"):
                 weights.mul_(50)
-    save_file(student.state_dict(), tmp_path / "weights.safetensors")
+    save_file(student.state_dict(), folder / "weights.safetensors")
     weights = {"file": "weights.safetensors"}
-    card = write_card(tmp_path, card, weights=weights)
+    card = write_card(folder, card, weights=weights)
     forward = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1.0]])
     intrinsics = np.array([[50.0, 0, 31.5], [0, 50.0, 10.5], [0, 0, 1]])
     golden = record_golden(
@@ -58,6 +66,7 @@ def package(tmp_path: Path) -> ModelCard:
         input_from_cam=np.stack([intrinsics, intrinsics]),
         tolerance=TOLERANCE,
     )
-    save_golden(golden, tmp_path / "golden.safetensors")
+    save_golden(golden, folder / "golden.safetensors")
     entry = {"file": "golden.safetensors", "tolerance": TOLERANCE}
-    return write_card(tmp_path, card, weights=weights, golden=entry)
+    write_card(folder, card, weights=weights, golden=entry)
+    return folder

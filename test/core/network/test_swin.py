@@ -44,3 +44,12 @@ def test_drop_path_acts_in_training_only():
         assert not torch.equal(encoder(images)[2], encoder(images)[2])
         encoder.eval()
         assert torch.equal(encoder(images)[2], encoder(images)[2])
+
+
+def test_a_network_that_ran_in_inference_mode_can_still_be_trained():
+    encoder = SwinTransformer(8, (2, 2, 1, 1), (1, 1, 1, 1), window=5)  # a window of no other test
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        encoder(images)
+    sum(features.sum() for features in encoder(images)).backward()
+    assert encoder.stages[0][1].attention.relative_bias.grad.abs().sum() > 0
