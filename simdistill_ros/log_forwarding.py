@@ -33,10 +33,15 @@ class RosHandler(logging.Handler):
 def forward_logs(ros_logger: Any) -> RosHandler:
     """Forward the package's records from now on; return what `stop_forwarding` takes."""
     handler = RosHandler(ros_logger)
-    logging.getLogger(PACKAGE_LOGGER).addHandler(handler)
+    logger = logging.getLogger(PACKAGE_LOGGER)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)  # the root's default would drop what is not a warning
     return handler
 
 
 def stop_forwarding(handler: RosHandler) -> None:
     """End what `forward_logs` began."""
-    logging.getLogger(PACKAGE_LOGGER).removeHandler(handler)
+    logger = logging.getLogger(PACKAGE_LOGGER)
+    logger.removeHandler(handler)
+    if not logger.handlers:
+        logger.setLevel(logging.NOTSET)

@@ -21,7 +21,14 @@ def test_records_keep_their_severity_and_stop_when_told() -> None:
     handler = forward_logs(recorder)
     logger.warning("no trained weights for %s", "tiny")
     logger.error("lost")
+    logger.info("chosen")
+    logger.debug("detail")
     stop_forwarding(handler)
     logger.warning("after")
 
-    assert recorder.lines == [("warning", "no trained weights for tiny"), ("error", "lost")]
+    assert recorder.lines == [
+        ("warning", "no trained weights for tiny"),
+        ("error", "lost"),
+        ("info", "chosen"),
+    ]
+    assert not logger.isEnabledFor(logging.INFO)

@@ -84,6 +84,13 @@ def test_card_is_found_in_its_folder_and_by_its_file(models_folder):
         ("schema_version", 2, "schema_version: Input should be 1"),
         ("legacy", {"truncated": True}, "legacy.truncated: Extra inputs"),
         ("weights", {"file": "../x.safetensors", "sha256": "0" * 64}, "weights.file"),
+        (
+            "onnx",
+            {"image": {"file": "../x.onnx", "sha256": "0" * 64}},
+            "onnx.image.file: .*pattern",
+        ),
+        ("onnx", {"opset": 20, "precision": "int4"}, "onnx.precision: Input should be 'fp32'"),
+        ("golden", {"file": "g.safetensors", "sha256": "0" * 64, "tolerance": 0.0}, "tolerance"),
         ("bev_encoder.upsample", 2, "bev_encoder: .*upsample: expected 1 with neck.kind sum"),
     ],
 )

@@ -156,7 +156,7 @@ def test_onnxruntime_finds_the_boxes_of_torch_on_a_real_frame(exported: ModelCar
 def test_auto_takes_onnxruntime_on_the_cpu_and_says_why(exported: ModelCard) -> None:
     choice = choose_backend(exported)
     assert isinstance(choice.backend, OnnxRuntimeBackend)
-    assert choice.reason.startswith("onnxruntime (onnxruntime ")
+    assert choice.reason.startswith("onnxruntime ")
     assert "self-test: error" in choice.reason
     assert choice.refused == ()
 

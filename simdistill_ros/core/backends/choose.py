@@ -63,7 +63,7 @@ def choose_backend(
         except Exception as error:
             refused.append(f"{candidate}: {_message(error)}")
             continue
-        return Choice(backend, f"{candidate} ({backend.description}), {proof}", tuple(refused))
+        return Choice(backend, f"{backend.description}, {proof}", tuple(refused))
     raise BackendError(f"no backend can run model {card.name}: " + "; ".join(refused))
 
 
