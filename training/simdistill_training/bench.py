@@ -36,6 +36,7 @@ from simdistill_training.train import Machine, card_of, train
 
 VERSION = "v1.0-mini"
 TERMS = ("imd", "cmd", "mmd_feature", "mmd_prediction")
+SINGLE = (*TERMS, "depth", "inherited")
 SCORES = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 RESULT_FILE = "result.json"
 
@@ -200,26 +201,30 @@ def planned_runs(config: BenchConfig, scenes: Path, runs: Path) -> list[Run]:
         for variant in ("baseline", "full"):
             planned.append(_run(variant, seed, variant_of(student, variant), card))
     for seed in range(config.single_term_seeds):
-        for term in (*TERMS, "depth"):
+        for term in SINGLE:
             planned.append(_run(term, seed, variant_of(student, term), card))
     return planned
 
 
 def variant_of(student: ExperimentConfig, variant: str) -> ExperimentConfig:
-    """Return the full method with all terms but those of a variant switched off.
+    """Return the full method with everything learnt from the teacher off but one thing, or all.
 
     Args:
         student: The full method.
-        variant: `full`, `baseline`, `depth` or the name of a distillation term.
+        variant: `full`, `baseline`, or one of `SINGLE`: a distillation term, LiDAR depth
+            supervision, or the weights inherited from the teacher.
     """
     if variant == "full":
         return student
-    losses = student.losses if variant == "depth" else replace(student.losses, depth_weight=0.0)
-    distillation = student.distillation
-    assert distillation is not None
-    if variant in TERMS:
-        return replace(student, losses=losses, distillation=_only(distillation, variant))
-    return replace(student, losses=losses, distillation=None, teacher_checkpoint="")
+    assert student.distillation is not None
+    is_taught = variant in (*TERMS, "inherited")
+    return replace(
+        student,
+        losses=student.losses if variant == "depth" else replace(student.losses, depth_weight=0.0),
+        start=student.start if variant == "inherited" else replace(student.start, inherited=()),
+        distillation=_only(student.distillation, variant) if variant in TERMS else None,
+        teacher_checkpoint=student.teacher_checkpoint if is_taught else "",
+    )
 
 
 def _only(distillation: DistillationConfig, term: str) -> DistillationConfig:

@@ -52,7 +52,7 @@ def test_shipped_benchmark_plans_three_seeds_of_both_and_each_single_term(file, 
     names = [run.name for run in runs]
     for variant in ("baseline", "full"):
         assert {f"{variant}-seed{seed}" for seed in range(3)} <= set(names)
-    for term in ("imd", "cmd", "mmd_feature", "mmd_prediction", "depth"):
+    for term in ("imd", "cmd", "mmd_feature", "mmd_prediction", "depth", "inherited"):
         assert f"{term}-seed0" in names
     assert names[0] == "teacher-seed0"
 
@@ -66,6 +66,7 @@ def test_students_differ_in_their_terms_only(config, tmp_path):
     assert baseline.optimizer == whole.optimizer
     assert baseline.distillation is None
     assert baseline.losses.depth_weight == 0
+    assert baseline.start.inherited == ()
 
 
 def test_single_term_is_alone(full):
@@ -76,6 +77,10 @@ def test_single_term_is_alone(full):
     depth = variant_of(full, "depth")
     assert depth.distillation is None
     assert depth.losses.depth_weight == full.losses.depth_weight > 0
+    assert depth.start.inherited == ()
+    inherited = variant_of(full, "inherited")
+    assert inherited.distillation is None
+    assert inherited.start.inherited == full.start.inherited != ()
 
 
 def test_gain_is_the_mean_of_differences_of_equal_seeds():
