@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -125,6 +128,7 @@ def run_bench(
     changes: Mapping[str, Any] | None = None,
     only: str = "",
     minutes: float = 0.0,
+    parallel: int = 1,
     table_only: bool = False,
 ) -> str:
     """Do what is missing of a benchmark, and return the table of what is done.
@@ -138,18 +142,18 @@ def run_bench(
         changes: Changes of all experiments that the machine asks for, key → value.
         only: Do only runs whose name contains this.
         minutes: Begin no run later than this; 0 for no limit.
+        parallel: Students that are trained at a time, each in a process of its own.
         table_only: Run nothing.
     """
-    started = time.monotonic()
+    deadline = time.time() + 60 * minutes if minutes else math.inf
     config = with_changes(read_config(BenchConfig, config_path), changes or {})
     scenes = out / "scenes"
     if not table_only:
         generate_scenes(config.scenes, scenes, jobs)
     runs = planned_runs(config, scenes, out / "runs")
-    for run in runs:
-        is_late = minutes and time.monotonic() - started > 60 * minutes
-        if not table_only and only in run.name and not is_late:
-            perform(run, out / "runs" / run.name, accelerator)
+    if not table_only:
+        chosen = [run for run in runs if only in run.name]
+        perform_all(chosen, out / "runs", accelerator, deadline, parallel)
     summary = summarise(config, runs, out / "runs")
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{config.name}.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -262,9 +266,35 @@ def _run(variant: str, seed: int, experiment: ExperimentConfig, card: ModelCard)
     return Run(variant, seed, experiment, card)
 
 
-def perform(run: Run, folder: Path, accelerator: str) -> None:
-    """Train and score a run, unless that is done; go on where an interrupted one stopped."""
-    if (folder / RESULT_FILE).is_file():
+def perform_all(
+    runs: Sequence[Run], folder: Path, accelerator: str, deadline: float, parallel: int
+) -> None:
+    """Do runs, the teacher's first and alone, the students' several at a time."""
+    teachers = [run for run in runs if run.experiment.role == "teacher"]
+    students = [run for run in runs if run.experiment.role == "student"]
+    for run in teachers if parallel > 1 else runs:
+        perform(run, folder / run.name, accelerator, deadline)
+    if parallel > 1:
+        # Spawned, because a forked process can neither use CUDA nor end its parent's threads.
+        with ProcessPoolExecutor(parallel, mp_context=get_context("spawn")) as pool:
+            pending = [
+                pool.submit(perform, run, folder / run.name, accelerator, deadline)
+                for run in students
+            ]
+            for future in pending:
+                future.result()
+
+
+def perform(run: Run, folder: Path, accelerator: str, deadline: float = math.inf) -> None:
+    """Train and score a run, unless that is done; go on where an interrupted one stopped.
+
+    Args:
+        run: What to do.
+        folder: Of the run.
+        accelerator: Lightning's name.
+        deadline: Unix time, seconds, after which nothing is begun.
+    """
+    if (folder / RESULT_FILE).is_file() or time.time() > deadline:
         return
     started = time.monotonic()
     machine = Machine(accelerator=accelerator)

@@ -32,6 +32,7 @@ DATA_OPTIONS = ("dataroot", "version", "train", "val")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors a user can mend end it with a message."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["convert"]:
         from simdistill_training.convert.cli import main as convert
@@ -266,6 +267,7 @@ def _add_bench(commands: Any) -> None:
                          help="change one key of all experiments")  # fmt: skip
     command.add_argument("--only", default="", help="runs whose name contains this")
     command.add_argument("--minutes", type=float, default=0.0, help="start no run after this")
+    command.add_argument("--parallel", type=int, default=1, help="students trained at a time")
     command.add_argument("--speed", nargs="*", metavar="MODEL", default=None,
                          help="measure speed only, of these models (default: tiny)")  # fmt: skip
     command.add_argument("--table", action="store_true", help="only write results of what is done")
@@ -289,6 +291,7 @@ def _bench(arguments: argparse.Namespace) -> None:
             changes=assignments(arguments.set),
             only=arguments.only,
             minutes=arguments.minutes,
+            parallel=arguments.parallel,
             table_only=arguments.table,
         )
     )

@@ -117,7 +117,7 @@ def test_benchmark_goes_on_where_it_stopped(config, dataroot, tmp_path, monkeypa
     options = {"accelerator": "cpu"}
     run_bench(file, tmp_path / "out", tmp_path / "results", only="teacher", **options)
     table = run_bench(file, tmp_path / "out", tmp_path / "results", **options)
-    run_bench(file, tmp_path / "out", tmp_path / "results", **options)
+    run_bench(file, tmp_path / "out", tmp_path / "results", parallel=2, **options)
     assert trained == ["teacher", "baseline", "full"]
     summary = json.loads((tmp_path / "results" / "trial.json").read_text())
     assert summary["gain"].keys() == {"seeds", "mAP", "mAP_std", "NDS", "NDS_std"}
