@@ -16,6 +16,7 @@ import yaml
 
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_training.config import ExperimentConfig
+from simdistill_training.data.errors import BrokenSampleError
 from simdistill_training.strict import (
     CONFIGS,
     ConfigError,
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     try:
         arguments.command(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, BrokenSampleError) as error:
         print(f"simdistill {arguments.name}: {error}", file=sys.stderr)
         return 2
     return 0
