@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -36,6 +39,7 @@ from simdistill_training.train import Machine, card_of, train
 
 VERSION = "v1.0-mini"
 TERMS = ("imd", "cmd", "mmd_feature", "mmd_prediction")
+SINGLE = (*TERMS, "depth", "inherited")
 SCORES = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 RESULT_FILE = "result.json"
 
@@ -124,6 +128,7 @@ def run_bench(
     changes: Mapping[str, Any] | None = None,
     only: str = "",
     minutes: float = 0.0,
+    parallel: int = 1,
     table_only: bool = False,
 ) -> str:
     """Do what is missing of a benchmark, and return the table of what is done.
@@ -137,18 +142,18 @@ def run_bench(
         changes: Changes of all experiments that the machine asks for, key → value.
         only: Do only runs whose name contains this.
         minutes: Begin no run later than this; 0 for no limit.
+        parallel: Students that are trained at a time, each in a process of its own.
         table_only: Run nothing.
     """
-    started = time.monotonic()
+    deadline = time.time() + 60 * minutes if minutes else math.inf
     config = with_changes(read_config(BenchConfig, config_path), changes or {})
     scenes = out / "scenes"
     if not table_only:
         generate_scenes(config.scenes, scenes, jobs)
     runs = planned_runs(config, scenes, out / "runs")
-    for run in runs:
-        is_late = minutes and time.monotonic() - started > 60 * minutes
-        if not table_only and only in run.name and not is_late:
-            perform(run, out / "runs" / run.name, accelerator)
+    if not table_only:
+        chosen = [run for run in runs if only in run.name]
+        perform_all(chosen, out / "runs", accelerator, deadline, parallel)
     summary = summarise(config, runs, out / "runs")
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{config.name}.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -200,26 +205,30 @@ def planned_runs(config: BenchConfig, scenes: Path, runs: Path) -> list[Run]:
         for variant in ("baseline", "full"):
             planned.append(_run(variant, seed, variant_of(student, variant), card))
     for seed in range(config.single_term_seeds):
-        for term in (*TERMS, "depth"):
+        for term in SINGLE:
             planned.append(_run(term, seed, variant_of(student, term), card))
     return planned
 
 
 def variant_of(student: ExperimentConfig, variant: str) -> ExperimentConfig:
-    """Return the full method with all terms but those of a variant switched off.
+    """Return the full method with everything learnt from the teacher off but one thing, or all.
 
     Args:
         student: The full method.
-        variant: `full`, `baseline`, `depth` or the name of a distillation term.
+        variant: `full`, `baseline`, or one of `SINGLE`: a distillation term, LiDAR depth
+            supervision, or the weights inherited from the teacher.
     """
     if variant == "full":
         return student
-    losses = student.losses if variant == "depth" else replace(student.losses, depth_weight=0.0)
-    distillation = student.distillation
-    assert distillation is not None
-    if variant in TERMS:
-        return replace(student, losses=losses, distillation=_only(distillation, variant))
-    return replace(student, losses=losses, distillation=None, teacher_checkpoint="")
+    assert student.distillation is not None
+    is_taught = variant in (*TERMS, "inherited")
+    return replace(
+        student,
+        losses=student.losses if variant == "depth" else replace(student.losses, depth_weight=0.0),
+        start=student.start if variant == "inherited" else replace(student.start, inherited=()),
+        distillation=_only(student.distillation, variant) if variant in TERMS else None,
+        teacher_checkpoint=student.teacher_checkpoint if is_taught else "",
+    )
 
 
 def _only(distillation: DistillationConfig, term: str) -> DistillationConfig:
@@ -257,9 +266,35 @@ def _run(variant: str, seed: int, experiment: ExperimentConfig, card: ModelCard)
     return Run(variant, seed, experiment, card)
 
 
-def perform(run: Run, folder: Path, accelerator: str) -> None:
-    """Train and score a run, unless that is done; go on where an interrupted one stopped."""
-    if (folder / RESULT_FILE).is_file():
+def perform_all(
+    runs: Sequence[Run], folder: Path, accelerator: str, deadline: float, parallel: int
+) -> None:
+    """Do runs, the teacher's first and alone, the students' several at a time."""
+    teachers = [run for run in runs if run.experiment.role == "teacher"]
+    students = [run for run in runs if run.experiment.role == "student"]
+    for run in teachers if parallel > 1 else runs:
+        perform(run, folder / run.name, accelerator, deadline)
+    if parallel > 1:
+        # Spawned, because a forked process can neither use CUDA nor end its parent's threads.
+        with ProcessPoolExecutor(parallel, mp_context=get_context("spawn")) as pool:
+            pending = [
+                pool.submit(perform, run, folder / run.name, accelerator, deadline)
+                for run in students
+            ]
+            for future in pending:
+                future.result()
+
+
+def perform(run: Run, folder: Path, accelerator: str, deadline: float = math.inf) -> None:
+    """Train and score a run, unless that is done; go on where an interrupted one stopped.
+
+    Args:
+        run: What to do.
+        folder: Of the run.
+        accelerator: Lightning's name.
+        deadline: Unix time, seconds, after which nothing is begun.
+    """
+    if (folder / RESULT_FILE).is_file() or time.time() > deadline:
         return
     started = time.monotonic()
     machine = Machine(accelerator=accelerator)

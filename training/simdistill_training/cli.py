@@ -16,6 +16,7 @@ import yaml
 
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_training.config import ExperimentConfig
+from simdistill_training.data.errors import BrokenSampleError
 from simdistill_training.strict import (
     CONFIGS,
     ConfigError,
@@ -32,6 +33,7 @@ DATA_OPTIONS = ("dataroot", "version", "train", "val")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors a user can mend end it with a message."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["convert"]:
         from simdistill_training.convert.cli import main as convert
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     try:
         arguments.command(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, BrokenSampleError) as error:
         print(f"simdistill {arguments.name}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -287,6 +289,7 @@ def _add_bench(commands: Any) -> None:
                          help="change one key of all experiments")  # fmt: skip
     command.add_argument("--only", default="", help="runs whose name contains this")
     command.add_argument("--minutes", type=float, default=0.0, help="start no run after this")
+    command.add_argument("--parallel", type=int, default=1, help="students trained at a time")
     command.add_argument("--speed", nargs="*", metavar="MODEL", default=None,
                          help="measure speed only, of these models (default: tiny)")  # fmt: skip
     command.add_argument("--table", action="store_true", help="only write results of what is done")
@@ -310,6 +313,7 @@ def _bench(arguments: argparse.Namespace) -> None:
             changes=assignments(arguments.set),
             only=arguments.only,
             minutes=arguments.minutes,
+            parallel=arguments.parallel,
             table_only=arguments.table,
         )
     )

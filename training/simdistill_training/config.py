@@ -74,6 +74,8 @@ class StartConfig:
             a safetensors file with the encoder's weights.
         weights: A run or a model package to start the whole network from, or a safetensors file
             with some of its parts, such as converted ones of a published teacher; "" for none.
+        inherited: Parts that begin with the teacher's weights, keys of `INHERITABLE`; they are
+            trained on like the others.
         frozen_encoder_blocks: First blocks of the encoder that are not trained.
         frozen_encoder_norms: Keep the encoder's norm statistics; for small batches.
     """
@@ -82,6 +84,7 @@ class StartConfig:
     weights: str
     frozen_encoder_blocks: int
     frozen_encoder_norms: bool
+    inherited: tuple[Literal["encoder", "neck", "bev_encoder", "head"], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
@@ -220,3 +223,5 @@ class ExperimentConfig:
         needed = self.distillation is not None and bool(self.distillation.enabled)
         _expect(needed or self.distillation is None, "distillation", "at least one term, or null",
                 "none enabled")  # fmt: skip
+        _expect(not (is_teacher and self.start.inherited), "start.inherited",
+                "nothing for role teacher", self.start.inherited)  # fmt: skip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,15 @@ from simdistill_training.teacher.outputs import TeacherOutputs
 from simdistill_training.teacher.teacher import Teacher
 
 HeadMaps = list[dict[str, Tensor]]
+
+
+# Part -> the student's modules and the teacher's that have the same sizes.
+INHERITABLE = {
+    "encoder": {"image_network.encoder": "encoder"},
+    "neck": {"image_network.neck": "neck"},
+    "bev_encoder": {"bev_network.encoder": "bev_encoder", "bev_network.neck": "bev_neck"},
+    "head": {"bev_network.head": "head"},
+}
 
 
 class StudentOutputs(NamedTuple):
@@ -100,6 +110,23 @@ def teacher_channels(teacher: Teacher) -> MapChannels:
     return MapChannels(
         camera=teacher.camera_channels, lidar=teacher.lidar_channels, fused=teacher.fused_channels
     )
+
+
+def inherit(student: Student, teacher: Teacher, parts: Iterable[str]) -> None:
+    """Copy parts of the teacher into the student, in place.
+
+    Args:
+        student: The student.
+        teacher: Its teacher.
+        parts: Keys of `INHERITABLE`.
+
+    Raises:
+        CheckpointError: If a part of the two has other sizes.
+    """
+    for part in parts:
+        for own, theirs in INHERITABLE[part].items():
+            source = teacher.get_submodule(theirs).state_dict()
+            load_weights(student.get_submodule(own), source, f"teacher, {theirs}")
 
 
 def freeze_encoder(network: nn.Module, start: StartConfig) -> list[nn.Module]:

@@ -63,6 +63,7 @@ def smoke_experiment(experiment: ExperimentConfig, card: ModelCard) -> Experimen
         log_every=5,
     )
     start = replace(experiment.start, weights="", frozen_encoder_blocks=0)
+    is_taught = bool(experiment.teacher_checkpoint)
     return replace(
         experiment,
         name=f"{experiment.name}-smoke",
@@ -71,6 +72,8 @@ def smoke_experiment(experiment: ExperimentConfig, card: ModelCard) -> Experimen
         schedule=replace(experiment.schedule, steps=STEPS, warmup_steps=min(5, STEPS)),
         run=run,
         teacher=smoke_teacher(experiment.teacher, card) if experiment.teacher else None,
+        # Where the shrunk teacher's run is by default.
+        teacher_checkpoint=f"{experiment.teacher_checkpoint}-smoke" * is_taught,
     )
 
 

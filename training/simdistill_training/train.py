@@ -15,6 +15,7 @@ from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from simdistill_ros.core.model_card import ModelCard, load_model_card
+from simdistill_ros.core.network.student import Student
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.resources import model_folder
 from simdistill_training.batch import Batch
@@ -40,6 +41,7 @@ from simdistill_training.evaluate import RecordMaker
 from simdistill_training.module import ExperimentModule, Validation
 from simdistill_training.networks import (
     build_network,
+    inherit,
     restore_network,
     student_channels,
     teacher_channels,
@@ -170,8 +172,11 @@ def build_module(experiment: ExperimentConfig, card: ModelCard) -> ExperimentMod
     network = build_network(experiment, card)
     start_weights(network, experiment.start, card)
     distiller, teacher = None, None
-    if experiment.distillation is not None:
+    if experiment.distillation is not None or experiment.start.inherited:
         teacher = load_frozen_teacher(experiment, card)
+        assert isinstance(network, Student)
+        inherit(network, teacher.teacher, experiment.start.inherited)
+    if experiment.distillation is not None and teacher is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.run.seed)
             distiller = Distiller(

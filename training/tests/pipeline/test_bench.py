@@ -52,7 +52,7 @@ def test_shipped_benchmark_plans_three_seeds_of_both_and_each_single_term(file, 
     names = [run.name for run in runs]
     for variant in ("baseline", "full"):
         assert {f"{variant}-seed{seed}" for seed in range(3)} <= set(names)
-    for term in ("imd", "cmd", "mmd_feature", "mmd_prediction", "depth"):
+    for term in ("imd", "cmd", "mmd_feature", "mmd_prediction", "depth", "inherited"):
         assert f"{term}-seed0" in names
     assert names[0] == "teacher-seed0"
 
@@ -66,6 +66,7 @@ def test_students_differ_in_their_terms_only(config, tmp_path):
     assert baseline.optimizer == whole.optimizer
     assert baseline.distillation is None
     assert baseline.losses.depth_weight == 0
+    assert baseline.start.inherited == ()
 
 
 def test_single_term_is_alone(full):
@@ -76,6 +77,10 @@ def test_single_term_is_alone(full):
     depth = variant_of(full, "depth")
     assert depth.distillation is None
     assert depth.losses.depth_weight == full.losses.depth_weight > 0
+    assert depth.start.inherited == ()
+    inherited = variant_of(full, "inherited")
+    assert inherited.distillation is None
+    assert inherited.start.inherited == full.start.inherited != ()
 
 
 def test_gain_is_the_mean_of_differences_of_equal_seeds():
@@ -112,7 +117,7 @@ def test_benchmark_goes_on_where_it_stopped(config, dataroot, tmp_path, monkeypa
     options = {"accelerator": "cpu"}
     run_bench(file, tmp_path / "out", tmp_path / "results", only="teacher", **options)
     table = run_bench(file, tmp_path / "out", tmp_path / "results", **options)
-    run_bench(file, tmp_path / "out", tmp_path / "results", **options)
+    run_bench(file, tmp_path / "out", tmp_path / "results", parallel=2, **options)
     assert trained == ["teacher", "baseline", "full"]
     summary = json.loads((tmp_path / "results" / "trial.json").read_text())
     assert summary["gain"].keys() == {"seeds", "mAP", "mAP_std", "NDS", "NDS_std"}

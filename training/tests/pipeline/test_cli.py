@@ -65,3 +65,14 @@ def test_samples_to_overfit_can_be_named(experiment_named, card, index):
     assert len(few_samples(experiment, card, (token,), 2)) == 1
     with pytest.raises(ValueError, match="nobody"):
         few_samples(experiment, card, ("nobody",), 2)
+
+
+def test_missing_image_ends_the_training_with_sample_and_path(dataroot, cache, tmp_path, capsys):
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    (lost / VERSION).symlink_to(dataroot / VERSION)
+    arguments = ["view-data", "teacher-tiny", *data_options(lost, cache), "--count", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert "CAM_FRONT" in message
+    assert "sample " in message

@@ -137,6 +137,21 @@ def test_every_trained_parameter_gets_a_gradient(student, card):
     assert idle == []
 
 
+def test_inherited_parts_begin_with_the_teachers_weights(student, card):
+    module = build_module(student, card)
+    network, teacher = module.network, module._teacher[0].teacher
+    assert student.start.inherited == ("bev_encoder", "head")
+    for own, theirs in (
+        (network.bev_network.encoder, teacher.bev_encoder),
+        (network.bev_network.neck, teacher.bev_neck),
+        (network.bev_network.head, teacher.head),
+    ):
+        for name, value in theirs.state_dict().items():
+            torch.testing.assert_close(own.state_dict()[name], value)
+    encoder = find_encoder(network).state_dict()["stem.conv.weight"]
+    assert (encoder != find_encoder(teacher).state_dict()["stem.conv.weight"]).any()
+
+
 def test_frozen_blocks_of_the_encoder_do_not_change(experiment_named, card):
     experiment = experiment_named("student-baseline-tiny")
     start = replace(experiment.start, frozen_encoder_blocks=3, frozen_encoder_norms=True)
