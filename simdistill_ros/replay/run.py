@@ -53,12 +53,14 @@ class ReplayResult:
         scenes: What was played.
         answers: Sample token -> the node's answer.
         submission: The file that was scored.
+        tables: The devkit's tables; None without a dataroot.
     """
 
     metrics: dict[str, Any]
     scenes: list[Scene]
     answers: dict[str, Answer]
     submission: Path
+    tables: Any
 
 
 def run_replay(options: ReplayOptions) -> ReplayResult:
@@ -104,7 +106,7 @@ def run_replay(options: ReplayOptions) -> ReplayResult:
     (options.out / "timing.json").write_text(json.dumps({"latency_ms": latencies}, indent=2))
     _keep_model_card(options)
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    return ReplayResult(metrics, scenes, answers, submission)
+    return ReplayResult(metrics, scenes, answers, submission, nusc)
 
 
 def _scores(

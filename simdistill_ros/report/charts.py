@@ -97,7 +97,7 @@ def _precision_recall_of_class(
     metrics: Sequence[Mapping[str, Any]],
 ) -> None:
     precisions = " / ".join(f"{m['per_class'][name]['AP']:.3f}" for m in metrics)
-    axes.set_title(f"{name.replace('_', ' ')}   AP {precisions}", loc="left")
+    axes.set_title(f"{name.replace('_', ' ')} · AP {precisions}", loc="left")
     recall = np.linspace(0.0, 1.0, 101)
     if len(runs) == 1:
         lines = [(f"{d} m", f"{name}:{d}", runs[0][1], c) for d, c in _DISTANCES.items()]
@@ -111,7 +111,7 @@ def _precision_recall_of_class(
         axes.plot(recall, precision, color=color, linewidth=1.6, label=label)
     if not any(m["ground_truths"].get(name) for m in metrics):
         axes.text(0.5, 0.5, "no objects", color=_MUTED, ha="center", va="center")
-    axes.set(xlim=(0, 1), ylim=(0, 1.03))
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=(0.0, 0.5, 1.0))
     axes.grid(True, linewidth=0.6)
 
 
@@ -218,7 +218,7 @@ def histogram(name: str, runs: Sequence[tuple[str, Sequence[float]]], label: str
             handles, labels = [h for h, _ in pairs], [t for _, t in pairs]
         figure.legend(handles, labels, loc="outside upper left", ncols=3)
 
-    return _draw(name, (5.4, 2.7), paint)
+    return _draw(name, (5.4, 2.9), paint)
 
 
 def stage_bars(runs: Sequence[tuple[str, Mapping[str, float]]]) -> str:
@@ -241,4 +241,4 @@ def stage_bars(runs: Sequence[tuple[str, Mapping[str, float]]]) -> str:
         if len(runs) > 1:
             figure.legend(loc="outside upper left", ncols=2)
 
-    return _draw("stages", (5.4, 3.2), paint)
+    return _draw("stages", (5.4, 2.9), paint)

@@ -81,6 +81,12 @@
     draw();
   }
 
+  function switchLayout() {
+    const high = document.querySelector(".stage").classList.toggle("high");
+    element("layout").setAttribute("aria-pressed", String(high));
+    draw();
+  }
+
   function drawCamera(canvas, camera, image, frame) {
     // Lines are drawn at the screen's resolution, so that they stay sharp.
     const scale = Math.max(1, (canvas.clientWidth * devicePixelRatio) / camera.width);
@@ -161,7 +167,7 @@
     context.fillRect(0, 0, size, size);
     if (state.show.lidar) {
       context.fillStyle = theme("--lidar");
-      const dot = 1.2 * devicePixelRatio;
+      const dot = 1.5 * devicePixelRatio;
       for (let i = 0; i < frame.lidar.length; i += 2) {
         const [u, v] = bevPixel([frame.lidar[i] / 100, frame.lidar[i + 1] / 100]);
         context.fillRect(u, v, dot, dot);
@@ -174,7 +180,8 @@
       context.beginPath();
       context.arc(size / 2, size / 2, radius * bevScale(), 0, 2 * Math.PI);
       context.stroke();
-      context.fillText(`${radius} m`, size / 2 + 3, size / 2 - radius * bevScale() - 3);
+      const offset = radius * bevScale() * Math.SQRT1_2;
+      if (radius % 20 === 0) context.fillText(`${radius} m`, size / 2 + offset + 3, size / 2 - offset);
     }
     context.fillStyle = theme("--muted");
     path(context, [[3.4, 0.9], [4.2, 0], [3.4, -0.9], [-0.7, -0.9], [-0.7, 0.9]].map(bevPixel));
@@ -370,6 +377,7 @@
     "[": () => setCut(state.cut - 0.01),
     "]": () => setCut(state.cut + 0.01),
     w: nextWorst,
+    b: switchLayout,
     Escape: () => enlarge(-1),
   };
 
@@ -392,6 +400,7 @@
     element("previous").addEventListener("click", keys.ArrowLeft);
     element("next").addEventListener("click", keys.ArrowRight);
     element("play").addEventListener("click", keys[" "]);
+    element("layout").addEventListener("click", switchLayout);
     element("worst-by").addEventListener("change", () => { listWorst(); draw(); });
     for (const what of Object.keys(state.show)) {
       element(`show-${what}`).addEventListener("change", (event) => {
