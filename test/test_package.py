@@ -126,7 +126,7 @@ def test_scripts_are_installed_where_ros2_run_looks() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["detector_node", "generate_scenes", "nuscenes_to_bag", "replay"]
+    "script", ["detector_node", "generate_scenes", "nuscenes_to_bag", "replay", "report"]
 )
 def test_console_script_has_a_target(script: str) -> None:
     lines = setup_arguments()["entry_points"]["console_scripts"]

@@ -422,7 +422,7 @@
 
   // For tests and for a reader's console.
   window.report = {
-    state, goTo, setCut, countsOf, frameAt, shownPredictions, worstFrames,
+    frameCount: data.frames.length, state, goTo, setCut, countsOf, frameAt, shownPredictions, worstFrames,
     pixelsOf: (number, camera, box) => homogeneousPixels(
       frameAt(number).cameras[camera].imageFromLocal, boxCorners(frameAt(number).predictions[box])),
   };
