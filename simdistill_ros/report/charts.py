@@ -87,7 +87,7 @@ def precision_recall(
         handles, labels = grid.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
-    return _draw("pr", (11.5, 5.0), paint)
+    return _draw("pr", (11.5, 5.3), paint)
 
 
 def _precision_recall_of_class(
@@ -97,7 +97,7 @@ def _precision_recall_of_class(
     metrics: Sequence[Mapping[str, Any]],
 ) -> None:
     precisions = " / ".join(f"{m['per_class'][name]['AP']:.3f}" for m in metrics)
-    axes.set_title(f"{name.replace('_', ' ')} · AP {precisions}", loc="left")
+    axes.set_title(f"{name.replace('_', ' ')}\nAP {precisions}", loc="left")
     recall = np.linspace(0.0, 1.0, 101)
     if len(runs) == 1:
         lines = [(f"{d} m", f"{name}:{d}", runs[0][1], c) for d, c in _DISTANCES.items()]

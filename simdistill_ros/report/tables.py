@@ -33,7 +33,9 @@ def number(value: float | None, key: str = "", digits: int = 3) -> str:
     return f'<td class="n"{mark}>{value:.{digits}f}</td>'
 
 
-def difference(before: float | None, after: float | None, more_is_better: bool) -> str:
+def difference(
+    before: float | None, after: float | None, more_is_better: bool, digits: int = 3
+) -> str:
     """Return a cell with the change, coloured by whether it is one for the better."""
     if before is None or after is None:
         return '<td class="n none">-</td>'
@@ -41,7 +43,7 @@ def difference(before: float | None, after: float | None, more_is_better: bool) 
     kind = (
         "same" if abs(change) < _EQUAL else "better" if (change > 0) == more_is_better else "worse"
     )
-    return f'<td class="n {kind}" data-value="{change!r}">{change:+.3f}</td>'
+    return f'<td class="n {kind}" data-value="{change!r}">{change:+.{digits}f}</td>'
 
 
 def summary_tiles(metrics: Mapping[str, Any]) -> str:
@@ -129,7 +131,7 @@ def comparison_table(first: Mapping[str, Any], second: Mapping[str, Any]) -> str
     for name, (meaning, more_is_better) in SUMMARY.items():
         a, b = first[name], second[name]
         cells = number(a, f"a.{name}", 4) + number(b, f"b.{name}", 4)
-        change = difference(a, b, more_is_better)
+        change = difference(a, b, more_is_better, 4)
         rows.append(
             f'<tr><th scope="row">{name} <small>{escape(meaning)}</small></th>{cells}{change}</tr>'
         )
@@ -138,7 +140,7 @@ def comparison_table(first: Mapping[str, Any], second: Mapping[str, Any]) -> str
         cells = number(a, f"a.latency.{percent}", 1) + number(b, f"b.latency.{percent}", 1)
         rows.append(
             f'<tr><th scope="row">latency {percent} <small>ms</small></th>'
-            f"{cells}{difference(a, b, False)}</tr>"
+            f"{cells}{difference(a, b, False, 1)}</tr>"
         )
     head = "<th></th><th>A</th><th>B</th><th>B - A</th>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
