@@ -23,7 +23,7 @@ def describe_environment() -> dict[str, str]:
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "simdistill_ros": __version__,
         "commit": _commit(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory_gib:.0f} GiB",
         "system": platform.platform(terse=True),
@@ -55,7 +55,8 @@ def _commit() -> str:
     return commit + (" with local changes" if changes.strip() else "")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
     info = Path("/proc/cpuinfo")
     for line in info.read_text().splitlines() if info.is_file() else ():
         if line.startswith("model name"):

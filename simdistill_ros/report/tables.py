@@ -82,19 +82,30 @@ def class_cell(name: str) -> str:
 
 
 def group_table(groups: Sequence[Group]) -> str:
-    """Return found, mistaken and missed objects, and false boxes, of each group."""
-    head = "<th></th><th>objects</th><th>found</th><th>as another class</th><th>missed</th>"
-    head += "<th>false boxes</th><th>recall</th><th>precision</th>"
+    """Return found, mistaken and missed objects of each group, and false boxes where known."""
+    columns = {
+        "objects": [str(group.objects) for group in groups],
+        "found": [str(group.found) for group in groups],
+        "other class": [str(group.mistaken) for group in groups],
+        "missed": [str(group.missed) for group in groups],
+        "recall": [_share(group.recall) for group in groups],
+    }
+    if all(group.false is not None for group in groups):
+        columns["false boxes"] = [str(group.false) for group in groups]
+        columns["precision"] = [_share(group.precision) for group in groups]
+    head = "".join(f"<th>{name}</th>" for name in columns)
     rows = []
-    for group in groups:
-        counts = (group.objects, group.found, group.mistaken, group.missed)
-        cells = "".join(f'<td class="n">{count}</td>' for count in counts)
-        false = '<td class="n none">-</td>' if group.false is None else (
-            f'<td class="n">{group.false}</td>'
-        )  # fmt: skip
-        shares = number(group.recall) + number(group.precision)
-        rows.append(f'<tr><th scope="row">{escape(group.name)}</th>{cells}{false}{shares}</tr>')
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    for group, cells in zip(groups, zip(*columns.values(), strict=True), strict=True):
+        row = "".join(f'<td class="n">{cell}</td>' for cell in cells)
+        rows.append(f'<tr><th scope="row">{escape(group.name)}</th>{row}</tr>')
+    return (
+        f'<table class="tight"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def run_facts(metrics: Mapping[str, Any], folder: str) -> dict[str, str]:
