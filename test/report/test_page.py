@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from nuscenes.utils.data_classes import Box
 from nuscenes.utils.geometry_utils import view_points
+from noisy_run import Noise, write_noisy_run
 from page_reader import metric_values, table, viewer_data
 from pyquaternion import Quaternion
 
 from simdistill_ros.replay.evaluation import DETAILS, SUMMARY
+from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.replay.submission import write_submission
 from simdistill_ros.report.breakdown import NOTHING, RunGroups, confusion, total
 from simdistill_ros.report.page import write_report
@@ -155,3 +157,11 @@ def test_an_old_run_is_scored_again_for_its_curves(run_folder, nusc):
     before = json.loads(details.read_text())
     details.unlink()
     assert load_run(run_folder, nusc).curves == before
+
+
+def test_all_real_keyframes_fit_a_page_that_opens_quickly(dataroot, tmp_path):
+    real = load_nuscenes(dataroot, "v1.0-mini")
+    folder = write_noisy_run(real, tmp_path, Noise())
+    page = write_report(folder, real)
+    assert len(viewer_data(page)["frames"]) == len(real.sample) == 81
+    assert page.stat().st_size < 40e6
