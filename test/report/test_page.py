@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from noisy_run import Noise, write_noisy_run
 from nuscenes.utils.data_classes import Box
 from nuscenes.utils.geometry_utils import view_points
-from noisy_run import Noise, write_noisy_run
 from page_reader import metric_values, table, viewer_data
 from pyquaternion import Quaternion
 
