@@ -18,6 +18,8 @@ from simdistill_ros.report.scored_boxes import ScoredBoxes, load_scored_boxes
 
 # More boxes a frame than this are no detections, they are noise that hides the pictures.
 MANY = 40
+# What a replay writes into metrics.json beside the scores, and the page shows.
+_FACTS = ("run", "samples", "answered", "lost", "republished", "latency_ms", "stages_ms")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder}: expected a scored run; replay it with --dataroot, a bag alone has no scores"
         )
+    missing = [key for key in _FACTS if key not in metrics]
+    if missing:
+        raise ValueError(f"{path}: expected what a replay writes, got no {', '.join(missing)}")
     return metrics
 
 
