@@ -75,7 +75,7 @@ def _page(run: RunData, nusc: Any, max_frames: int) -> Iterator[str]:
         # Each frame's pictures stay text until they are looked at.
         yield _json_script(f"pictures-{number}", pictures)
     yield _json_script("viewer-data", {**viewer_header(run), "frames": frames})
-    for name in ("geometry.js", "viewer.js"):
+    for name in ("geometry.js", "drawing.js", "viewer.js"):
         yield f"<script>\n{asset(name)}</script>\n"
     yield "</body>\n</html>\n"
 

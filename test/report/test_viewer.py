@@ -152,6 +152,28 @@ def test_found_objects_in_the_page_are_those_of_its_tables(viewer, run_folder, n
     assert sum(frame["false"] for frame in by_frame) == all_.false
 
 
+def test_pointing_at_a_box_from_above_tells_its_numbers(viewer):
+    texts = viewer.evaluate(
+        """(() => {
+          const canvas = document.getElementById("bev");
+          const tip = document.getElementById("tip");
+          const { left, top, width } = canvas.getBoundingClientRect();
+          const texts = new Set();
+          for (let x = 4; x < width; x += 4) for (let y = 4; y < width; y += 4) {
+            const place = { clientX: left + x, clientY: top + y };
+            canvas.dispatchEvent(new PointerEvent("pointermove", place));
+            texts.add(tip.hidden ? "" : tip.textContent);
+          }
+          canvas.dispatchEvent(new PointerEvent("pointerleave"));
+          return [...texts, tip.hidden];
+        })()"""
+    )
+    assert texts.pop() is True
+    assert "" in texts
+    assert any("score" in text and "found" in text for text in texts)
+    assert any("visible 80-100 %" in text for text in texts)
+
+
 def test_a_camera_grows_on_a_click_and_shrinks_on_escape(viewer):
     width = "document.querySelectorAll('#cameras canvas')[1].clientWidth"
     small = viewer.evaluate(width)
