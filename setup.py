@@ -28,7 +28,7 @@ setup(
     description=MANIFEST.findtext("description"),
     license="Apache-2.0",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "report/assets/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -43,6 +43,7 @@ setup(
             "generate_scenes = simdistill_ros.scenes.generate:main",
             "nuscenes_to_bag = simdistill_ros.replay.nuscenes_to_bag:main",
             "replay = simdistill_ros.replay.replay:main",
+            "report = simdistill_ros.report.cli:main",
         ],
     },
 )

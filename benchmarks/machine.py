@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+
+from simdistill_ros.replay.machine import processor
 
 
 def describe_machine() -> dict[str, str]:
@@ -17,7 +18,7 @@ def describe_machine() -> dict[str, str]:
 
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory_gib:.0f} GiB",
         "system": platform.platform(terse=True),
@@ -25,13 +26,6 @@ def describe_machine() -> dict[str, str]:
         "torch": torch.__version__,
         "load_at_start": f"{os.getloadavg()[0]:.1f}",
     }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float]:

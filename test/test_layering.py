@@ -152,6 +152,13 @@ def test_scenes_import_neither_ros_nor_a_learning_library() -> None:
     assert not {name: found for name, found in wrong.items() if found}
 
 
+def test_reports_need_neither_ros_nor_a_learning_library() -> None:
+    tools = {"bag_storage", "detector_link", "run", "session", "playback", "scene_bags", "oracle"}
+    for source in sources("report"):
+        assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name
+        assert not source.ours & {f"replay.{name}" for name in tools}, source.name
+
+
 def test_network_imports_torch_and_core_only() -> None:
     allowed = {"torch", "numpy", "safetensors"}
     for source in sources("core/network"):

@@ -119,6 +119,14 @@ def test_every_python_package_is_installed() -> None:
     assert set(setup_arguments()["packages"]) == expected
 
 
+def test_every_file_of_the_report_is_installed() -> None:
+    patterns = setup_arguments()["package_data"][PACKAGE]
+    installed = {path for pattern in patterns for path in (ROOT / PACKAGE).glob(pattern)}
+    assets = {path for path in (ROOT / PACKAGE / "report" / "assets").iterdir() if path.is_file()}
+    assert len(assets) >= 6
+    assert assets <= installed
+
+
 def test_scripts_are_installed_where_ros2_run_looks() -> None:
     text = (ROOT / "setup.cfg").read_text()
     assert f"install_scripts=$base/lib/{PACKAGE}" in text
@@ -126,7 +134,7 @@ def test_scripts_are_installed_where_ros2_run_looks() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["detector_node", "generate_scenes", "nuscenes_to_bag", "replay"]
+    "script", ["detector_node", "generate_scenes", "nuscenes_to_bag", "replay", "report"]
 )
 def test_console_script_has_a_target(script: str) -> None:
     lines = setup_arguments()["entry_points"]["console_scripts"]

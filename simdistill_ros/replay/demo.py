@@ -24,6 +24,7 @@ from simdistill_ros.replay.options import ReplayOptions
 from simdistill_ros.replay.pictures import write_pictures
 from simdistill_ros.replay.report import format_report
 from simdistill_ros.replay.run import ReplayResult, run_replay
+from simdistill_ros.report.page import write_report
 from simdistill_ros.resources import model_folder
 from simdistill_ros.scenes.config import GeneratorConfig
 from simdistill_ros.scenes.generate import generate_dataroot
@@ -57,7 +58,7 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     """Run the demo and return the model's metrics.
 
     Leaves in `out`: dataset/ (the generated dataroot), bag/, oracle/ (metrics of the oracle pass),
-    results_nusc.json, metrics.json, pictures/ and pictures_oracle/.
+    results_nusc.json, metrics.json, report.html, pictures/ and pictures_oracle/.
 
     Raises:
         RuntimeError: If the oracle does not score as ground truth must: a frame is wrong.
@@ -79,8 +80,10 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
             out=out, dataroot=dataroot, bag=out / "bag", model=options.model, device=options.device
         )
     )
-    _say("4/4  Pictures")
+    _say("4/4  Pictures and reports")
     _write_pictures(options, nusc, oracle, result)
+    for folder in (out / "oracle", out):
+        write_report(folder, nusc)
     return result.metrics
 
 
@@ -195,6 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\n{format_report(metrics)}\n")
     print(f"Done in {time.monotonic() - started:.0f} s. Look at:")
     for name, what in (
+        ("report.html", "open it in a browser: scores, charts, and a viewer of every frame"),
+        ("oracle/report.html", "the same of ground truth that went through the node"),
         ("pictures/", "six cameras with the model's boxes, and the view from above"),
         ("pictures_oracle/", "the same with ground truth that went through the node"),
         ("metrics.json", "scores, latencies, losses"),

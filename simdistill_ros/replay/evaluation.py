@@ -24,6 +24,8 @@ from nuscenes.eval.detection.evaluate import DetectionEval
 
 CONFIG = "detection_cvpr_2019"
 SPLIT = "replayed"
+# The devkit's own output, under the devkit's own names.
+SUMMARY, DETAILS = "metrics_summary.json", "metrics_details.json"
 _ERRORS = {
     "trans_err": "ATE",
     "scale_err": "ASE",
@@ -56,12 +58,13 @@ def make_overlay(nusc: Any, scenes: Sequence[str], folder: Path) -> Path:
     tables = folder / nusc.version
     tables.mkdir(parents=True, exist_ok=True)
     source = Path(nusc.dataroot).resolve()
-    for item in source.iterdir():
-        if item.name != nusc.version:
-            _link(folder / item.name, item)
-    for item in (source / nusc.version).iterdir():
-        if item.name != "splits.json":
-            _link(tables / item.name, item)
+    if source != folder.resolve():  # else it is scored again from its own overlay
+        for item in source.iterdir():
+            if item.name != nusc.version:
+                _link(folder / item.name, item)
+        for item in (source / nusc.version).iterdir():
+            if item.name != "splits.json":
+                _link(tables / item.name, item)
     (tables / "splits.json").write_text(json.dumps({SPLIT: list(scenes)}))
     return folder
 
@@ -81,7 +84,8 @@ def evaluate_submission(
         nusc: The devkit's tables.
         submission: The JSON file; it has every token.
         sample_tokens: The samples that count.
-        folder: Where the overlay dataroot and the devkit's own files go.
+        folder: Where the overlay dataroot and the devkit's own files go: its summary, and its
+            details with precision, score and errors over recall.
 
     Returns:
         mAP, NDS, the five mean errors, `per_class`, `ground_truths` and `predictions` per class
@@ -93,6 +97,8 @@ def evaluate_submission(
     scenes = sorted({_scene_of(nusc, token) for token in sample_tokens})
     overlay = make_overlay(nusc, scenes, folder / "dataroot")
     results = json.loads(submission.read_text())["results"]
+    for name in (SUMMARY, DETAILS):
+        (folder / name).unlink(missing_ok=True)
     if not any(results[token] for token in sample_tokens):
         return _scores_of_nothing()
     tables = _Tables(nusc, overlay, sample_tokens)
@@ -102,7 +108,10 @@ def evaluate_submission(
         )
         if not evaluation.gt_boxes.all:
             raise ValueError("expected ground truth within class range, got none in these samples")
-        metrics = evaluation.evaluate()[0].serialize()
+        scores, details = evaluation.evaluate()
+    metrics = scores.serialize()
+    (folder / SUMMARY).write_text(json.dumps(metrics, indent=2))
+    (folder / DETAILS).write_text(json.dumps(details.serialize()))
     (folder / "plots").rmdir()  # the devkit makes it, empty, for plots that are not asked for
     return _scores(metrics, _count(evaluation.gt_boxes), _count(evaluation.pred_boxes))
 

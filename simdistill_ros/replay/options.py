@@ -38,6 +38,7 @@ class ReplayOptions:
         attempts: Times a set is sent in `step` before it counts as lost.
         limit: Only the first keyframes of each scene; None for all.
         domain_id: DDS domain; None for a random one on this machine only.
+        report: Write report.html, the run as a web page.
     """
 
     out: Path
@@ -61,6 +62,7 @@ class ReplayOptions:
     max_age_s: float = 0.0
     limit: int | None = None
     domain_id: int | None = None
+    report: bool = True
 
 
 def check_options(options: ReplayOptions) -> None:

@@ -5,8 +5,9 @@
     replay --dataroot DATAROOT --out OUT --oracle            the same with ground truth for network
     replay --dataroot DATAROOT --out OUT --external-node detector --domain-id 0    your own node
 
-Leaves results_nusc.json (the submission), metrics.json, detector.log, bag/<scene> and
-evaluation/dataroot (links plus a custom split, for the devkit's own command line) in OUT.
+Leaves report.html (open it in a browser), results_nusc.json (the submission), metrics.json,
+timing.json, model.yaml, detector.log, bag/<scene> and evaluation/ (the devkit's own output, and
+links plus a custom split for the devkit's own command line) in OUT.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from simdistill_ros.replay.nuscenes_to_bag import INPUTS, add_dataset_arguments
 from simdistill_ros.replay.options import MODES, ReplayOptions
 from simdistill_ros.replay.report import format_report
 from simdistill_ros.replay.run import run_replay
+from simdistill_ros.report.page import write_report
 
 
 def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
@@ -48,6 +50,7 @@ def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
         help="let an answer to images so much older stand in (default: 0)")  # fmt: skip
     add("--limit", type=int, help="only the first keyframes of each scene")
     add("--domain-id", type=int, help="DDS domain (default: random, this machine only)")
+    add("--no-report", dest="report", action="store_false", help="write no report.html")
     values = vars(parser.parse_args(argv))
     return ReplayOptions(**{**values, "scenes": tuple(values["scenes"])})
 
@@ -57,11 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
     try:
         result = run_replay(options)
+        if options.report and result.tables is not None:
+            write_report(options.out, result.tables)
     except (ValueError, OSError, DetectorDiedError) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 1
     print(format_report(result.metrics))
-    print(f"\nresults in {options.out}: metrics.json, results_nusc.json, detector.log")
+    page = "report.html, " if options.report and result.tables is not None else ""
+    print(f"\nresults in {options.out}: {page}metrics.json, results_nusc.json, detector.log")
     return 0
 
 

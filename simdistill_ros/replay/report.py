@@ -3,15 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from simdistill_ros.replay.answers import Answer
+from simdistill_ros.replay.sample_record import SampleRecord
 
 _COLUMNS = ("AP", "ATE", "ASE", "AOE", "AVE", "AAE")
 _SUMMARY = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
+
+
+def latencies_of_samples(
+    samples: Iterable[SampleRecord],
+    cameras: Sequence[str],
+    published_ns: Mapping[int, int],
+    answers: Mapping[int, Answer],
+) -> dict[str, float]:
+    """Return sample token -> milliseconds from its newest image to its answer, of those answered.
+
+    Args:
+        samples: The keyframes.
+        cameras: The detector's.
+        published_ns: Reference stamp -> time of publication.
+        answers: Reference stamp -> answer; times on the same clock.
+    """
+    stamps = {sample.token: sample.reference_stamp_ns(cameras) for sample in samples}
+    return {
+        token: (answers[stamp].received_ns - published_ns[stamp]) / 1e6
+        for token, stamp in stamps.items()
+        if stamp in answers and stamp in published_ns
+    }
 
 
 def latency_statistics(

@@ -10,6 +10,7 @@ a sample without one gets the newest answer to earlier images, as a vehicle woul
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from simdistill_ros.replay.answers import Answer, AnswerBook
 from simdistill_ros.replay.bag_storage import BagMessage
 from simdistill_ros.replay.detector_link import DetectorLink
 from simdistill_ros.replay.evaluation import evaluate_submission
+from simdistill_ros.replay.machine import describe_environment
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.replay.options import ReplayOptions, check_options
 from simdistill_ros.replay.playback import (
@@ -34,7 +36,7 @@ from simdistill_ros.replay.playback import (
 )
 from simdistill_ros.replay.pose_track import PoseTrack
 from simdistill_ros.replay.progress import progress_bar
-from simdistill_ros.replay.report import latency_statistics
+from simdistill_ros.replay.report import latencies_of_samples, latency_statistics
 from simdistill_ros.replay.sample_record import SampleRecord
 from simdistill_ros.replay.scene_bags import Scene, find_or_make_bags, read_scene
 from simdistill_ros.replay.session import Session, detector_session, model_facts, wait_for_detector
@@ -51,16 +53,20 @@ class ReplayResult:
         scenes: What was played.
         answers: Sample token -> the node's answer.
         submission: The file that was scored.
+        tables: The devkit's tables; None without a dataroot.
     """
 
     metrics: dict[str, Any]
     scenes: list[Scene]
     answers: dict[str, Answer]
     submission: Path
+    tables: Any
 
 
 def run_replay(options: ReplayOptions) -> ReplayResult:
-    """Replay, collect, score; leaves results_nusc.json and metrics.json in `options.out`.
+    """Replay, collect, score; leaves results and facts in `options.out`.
+
+    These are results_nusc.json, metrics.json, timing.json and, of a model, its card.
 
     Raises:
         ValueError: If an option or the bag is unusable.
@@ -93,9 +99,14 @@ def run_replay(options: ReplayOptions) -> ReplayResult:
         "lost": [token for token in results if token not in answers],
         **_playback_facts(link, record),
         "run": _run_facts(options, scenes),
+        "environment": describe_environment(),
     }
+    samples = [sample for scene in scenes for sample in scene.samples]
+    latencies = latencies_of_samples(samples, cameras, record.published_ns, link.answers.answers)
+    (options.out / "timing.json").write_text(json.dumps({"latency_ms": latencies}, indent=2))
+    _keep_model_card(options)
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    return ReplayResult(metrics, scenes, answers, submission)
+    return ReplayResult(metrics, scenes, answers, submission, nusc)
 
 
 def _scores(
@@ -186,6 +197,13 @@ def _records(answer: Answer | None, sample: SampleRecord, poses: PoseTrack) -> l
         global_from_frame=global_from_ego,
         ego_from_frame=ego_at_sample_from_ego,
     )
+
+
+def _keep_model_card(options: ReplayOptions) -> None:
+    kept = options.out / "model.yaml"
+    kept.unlink(missing_ok=True)
+    if not options.oracle:
+        shutil.copyfile(model_folder(options.model) / kept.name, kept)
 
 
 def _run_facts(options: ReplayOptions, scenes: Sequence[Scene]) -> dict[str, Any]:

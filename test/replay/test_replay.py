@@ -214,3 +214,17 @@ def test_unusable_command_line_ends_with_one_clear_line(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_replay_leaves_its_report_unless_told_not_to(generated, tmp_path, ros_domain):
+    arguments = ["--dataroot", str(generated), "--version", VERSION, "--oracle", "--limit", "2"]
+    arguments += ["--domain-id", str(ros_domain)]
+    assert main([*arguments, "--out", str(tmp_path / "with")]) == 0
+    text = (tmp_path / "with" / "report.html").read_text()
+    metrics = json.loads((tmp_path / "with" / "metrics.json").read_text())
+    assert f'data-metric="NDS" data-value="{metrics["NDS"]!r}"' in text
+    assert metrics["environment"]["simdistill_ros"] in text
+    timing = json.loads((tmp_path / "with" / "timing.json").read_text())
+    assert len(timing["latency_ms"]) == 2
+    assert main([*arguments, "--out", str(tmp_path / "without"), "--no-report"]) == 0
+    assert not (tmp_path / "without" / "report.html").exists()

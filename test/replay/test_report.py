@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from simdistill_ros.core.boxes import empty_detections
 from simdistill_ros.replay.answers import Answer
-from simdistill_ros.replay.report import latency_statistics
+from simdistill_ros.replay.report import latencies_of_samples, latency_statistics
+from simdistill_ros.replay.sample_record import SampleRecord
 
 
 def answer(received_ns):
@@ -16,3 +17,14 @@ def test_latency_runs_from_the_newest_image_to_the_answer():
 
 def test_answers_to_nothing_published_do_not_count():
     assert latency_statistics({}, {1: answer(5)}) == {}
+
+
+def test_each_answered_sample_has_its_latency():
+    samples = [
+        SampleRecord("a", "s", 5, {"cam_front": 1, "cam_back": 2}),
+        SampleRecord("b", "s", 9, {"cam_front": 3, "cam_back": 4}),
+    ]
+    cameras = ("cam_front", "cam_back")
+    published = {2: 1_000_000, 4: 2_000_000}
+    latencies = latencies_of_samples(samples, cameras, published, {2: answer(4_500_000)})
+    assert latencies == {"a": 3.5}
