@@ -127,7 +127,12 @@ def test_help_lists_every_target() -> None:
     if make is None:
         pytest.skip("make is not installed")
     result = subprocess.run(
-        [make, "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        [make, "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     )
     targets = {line.split()[0] for line in result.stdout.splitlines()}
     assert targets == {"help", "setup", "demo", "test", "lint", "bench", "clean"}
