@@ -85,7 +85,7 @@ def running_node(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", module, *arguments],
-            env={**os.environ, **PROCESS_ENVIRONMENT, **environment},
+            env={**PROCESS_ENVIRONMENT, **os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
