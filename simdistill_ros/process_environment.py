@@ -12,8 +12,8 @@ PROCESS_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "268435456",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "MALLOC_TOP_PAD_": "67108864",
-    # Network threads that wait sleep. Spinning, they fight whatever else wants the cores: `tiny` took
-    # up to 4.8 s for a snapshot on two busy cores, sleeping 0.16 s. On cores that nothing else uses
-    # spinning is faster (68 against 110 ms): OMP_WAIT_POLICY=ACTIVE.
+    # Network threads that wait sleep. Spinning, they fight whatever else wants the cores: on two
+    # busy cores `tiny` took up to 4.8 s for a snapshot, sleeping 0.16 s. On cores of its own
+    # spinning is faster (68 against 110 ms): set OMP_WAIT_POLICY=ACTIVE there.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
