@@ -11,7 +11,7 @@ pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import State
 from rclpy.parameter import Parameter
-from rig_bench import CAMERAS, MS, RigBench, stamp_to_msg
+from rig_bench import CAMERAS, MS, RigBench
 from visualization_msgs.msg import Marker
 
 from simdistill_ros.conversions import stamp_ns_from_msg, velocities_from_msg
@@ -180,7 +180,3 @@ def test_the_message_filters_policy_detects_too(bench: RigBench) -> None:
     bench.calibrate()
 
     assert len(bench.detect_one().detections) == 1
-
-
-def test_stamps_are_the_images_not_the_time_of_day() -> None:
-    assert stamp_ns_from_msg(stamp_to_msg(12)) == 12

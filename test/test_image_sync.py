@@ -75,7 +75,7 @@ def test_a_camera_that_is_missing_in_a_set_is_reported_by_name() -> None:
     assert subjects["cam_b"].counts == {"missing_in_set": 1}
     assert "cam_a" not in subjects
     assert "cam_b" in subjects["sync"].last_message
-    assert not subjects["sync"].is_faulty or subjects["sync"].good
+    assert subjects["sync"].counts == {"incomplete_set": 1}
 
 
 def test_a_set_that_is_too_wide_is_reported_with_its_spread() -> None:

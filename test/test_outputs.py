@@ -72,4 +72,5 @@ def test_a_class_keeps_its_colour_when_others_come_and_go() -> None:
 
     a, b = first.markers[0].color, second.markers[1].color
     assert (a.r, a.g, a.b) == (b.r, b.g, b.b)
-    assert (a.r, a.g, a.b) != (second.markers[0].color.r, *(second.markers[0].color.g,) * 2)
+    car = second.markers[0].color
+    assert (a.r, a.g, a.b) != (car.r, car.g, car.b)
