@@ -19,7 +19,7 @@ from simdistill_ros.core.camera import CalibrationError
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.images import ImageError
 from simdistill_ros.core.snapshot import Snapshot, View
-from simdistill_ros.core.transform_tree import TransformError, TransformTree
+from simdistill_ros.core.transform_tree import TransformError, TransformTree, check_frame_name
 from simdistill_ros.health import InputFault
 from simdistill_ros.parameters import NodeParameters
 
@@ -155,6 +155,10 @@ class SnapshotBuilder:
         frame = (received.message.header.frame_id or info.header.frame_id).lstrip("/")
         if not frame:
             raise InputFault(camera, "no_frame", "image and CameraInfo have an empty frame_id")
+        try:
+            check_frame_name(frame)
+        except ValueError as error:
+            raise InputFault(camera, "bad_frame", str(error)) from error
         base, fixed = self._parameters.base_frame, self._parameters.fixed_frame
 
         def look_up() -> FloatArray:

@@ -18,6 +18,10 @@ import simplejpeg
 from simdistill_ros.core.snapshot import ImageArray
 
 MAX_PIXELS = 64_000_000
+# A progressive JPEG is decoded once a scan, and a scan may be a few bytes: a bomb of time. Cameras
+# and encoders use at most about ten.
+MAX_SCANS = 20
+JPEG_SCAN = b"\xff\xda"
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 Buffer = bytes | bytearray | memoryview
@@ -69,12 +73,19 @@ def _decode_jpeg(data: Buffer, max_pixels: int) -> ImageArray:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(height, width, max_pixels)
+        _check_scans(data)
         # Strict: a JPEG that ends early is an error, not a picture with a grey half.
         return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True))
     except ValueError as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError("undecodable", f"not a complete JPEG: {error}") from error
+
+
+def _check_scans(data: Buffer) -> None:
+    scans = bytes(data).count(JPEG_SCAN)
+    if scans > MAX_SCANS:
+        raise ImageError("too_large", f"a JPEG of {scans} scans; expected at most {MAX_SCANS}")
 
 
 def _decode_png(data: Buffer, max_pixels: int) -> ImageArray:
