@@ -130,7 +130,7 @@ class _PoolRows(torch.autograd.Function):
         return _pooled(depth, context, pixel_index, depth_index, cell_offsets)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor | None, ...]:
         depth, context, pixel_index, depth_index, cell_offsets = ctx.saved_tensors
         grad_rows = grad_rows.contiguous()

@@ -34,7 +34,7 @@ class PoolingLaunch:
 DEFAULT_LAUNCH = PoolingLaunch()
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def weighted_rows(depth, depth_offset, context, context_offset, is_entry, is_loaded):  # type: ignore[no-untyped-def]
     """Return the float32 sum of depth * context over a block of entries."""
     weight = tl.load(depth + depth_offset, mask=is_entry, other=0.0).to(tl.float32)
@@ -42,7 +42,7 @@ def weighted_rows(depth, depth_offset, context, context_offset, is_entry, is_loa
     return tl.sum(weight[:, None] * rows, axis=0)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def pool_kernel(  # type: ignore[no-untyped-def]
     depth_a,
     context_a,
