@@ -15,11 +15,23 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
-from simdistill_ros.core.model_card_deployment import GoldenCard, OnnxCard, OnnxFileCard
+from simdistill_ros.core.model_card_deployment import (
+    GoldenCard,
+    OnnxCard,
+    OnnxFileCard,
+    Precision,
+)
 from simdistill_ros.core.model_card_parts import (
     BevCard,
     BevEncoderCard,
@@ -70,6 +82,7 @@ class ModelCard(Section):
     training: TrainingCard | None = None
     metrics: dict[str, float] | None = None
     onnx: OnnxCard | None = None
+    onnx_fp16: OnnxCard | None = None
     golden: GoldenCard | None = None
 
     _file: Path = PrivateAttr(default=Path(CARD_FILE))
@@ -79,6 +92,16 @@ class ModelCard(Section):
     def _cameras_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value):
             raise ValueError(f"expected different names, got {list(value)}")
+        return value
+
+    @field_validator("onnx", "onnx_fp16")
+    @classmethod
+    def _graphs_are_of_their_precision(
+        cls, value: OnnxCard | None, info: ValidationInfo
+    ) -> OnnxCard | None:
+        expected = {"onnx": "fp32", "onnx_fp16": "fp16"}[str(info.field_name)]
+        if value is not None and value.precision != expected:
+            raise ValueError(f"precision: expected {expected}, got {value.precision}")
         return value
 
     @model_validator(mode="after")
@@ -136,6 +159,28 @@ class ModelCard(Section):
         """Cells of the head maps along x and y."""
         x, y = self.bev.grid.shape_xy
         return x // self.head_stride, y // self.head_stride
+
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the network that this card stands for."""
+        return self.onnx.precision if self.onnx else "fp32"
+
+    def in_precision(self, precision: Precision) -> ModelCard:
+        """Return the card with the graphs and the tolerance of a precision in place of the others.
+
+        Raises:
+            ModelCardError: If the package has none of that precision.
+        """
+        if precision == self.precision:
+            return self
+        if self.onnx_fp16 is None or self.golden is None or self.golden.tolerance_fp16 is None:
+            raise ModelCardError(
+                f"{self._file}: onnx_fp16, golden.tolerance_fp16: expected both for precision "
+                f"{precision}; make them with `simdistill export`"
+            )
+        golden = self.golden.model_copy(update={"tolerance": self.golden.tolerance_fp16})
+        card = self.model_copy(update={"onnx": self.onnx_fp16, "golden": golden})
+        return card
 
     def verified_weights(self) -> Path | None:
         """Return the weights file after checking its hash, or None for an untrained model.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from simdistill_ros.core.backends.base import Backend, BackendError, HeadMaps
+from simdistill_ros.core.backends.base import Backend, BackendError, BackendOptions, HeadMaps
 from simdistill_ros.core.backends.choose import backends, choose_backend
 from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.golden import load_golden
@@ -37,18 +37,22 @@ class Altered:
         self.closed = True
 
 
-def torch_factory(card: ModelCard, device: str) -> Backend:
-    return TorchBackend(card, device)
+def torch_factory(card: ModelCard, options: BackendOptions) -> Backend:
+    return TorchBackend(card, options.device)
 
 
-def altered_then_torch(change: Change, made: list[Altered] | None = None):
-    def factory(card: ModelCard, device: str) -> Backend:
+def altered(change: Change, made: list[Altered] | None = None):
+    def factory(card: ModelCard, options: BackendOptions) -> Backend:
         backend = Altered(card, change)
         if made is not None:
             made.append(backend)
         return backend
 
-    return {"altered": factory, "torch": torch_factory}
+    return factory
+
+
+def altered_then_torch(change: Change, made: list[Altered] | None = None):
+    return {"altered": altered(change, made), "torch": torch_factory}
 
 
 def shift_heatmap(maps: HeadMaps) -> None:
@@ -132,7 +136,7 @@ def test_when_nothing_passes_every_reason_is_named(package: ModelCard) -> None:
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
 
-    def missing(card: ModelCard, device: str) -> Backend:
+    def missing(card: ModelCard, options: BackendOptions) -> Backend:
         raise BackendError("the Python package fast is missing: pip install fast")
 
     with pytest.raises(BackendError) as error:
@@ -188,3 +192,35 @@ def test_an_unknown_backend_names_the_known_ones(package: ModelCard) -> None:
 def test_torch_comes_first_on_cuda_and_onnxruntime_on_the_cpu() -> None:
     assert list(backends("cpu")) == ["onnxruntime", "torch"]
     assert list(backends("cuda")) == ["torch", "onnxruntime"]
+
+
+def with_half_graphs(package: ModelCard) -> ModelCard:
+    assert package.golden is not None
+    file = OnnxFileCard(file="image.onnx", sha256="0" * 64)
+    graphs = OnnxCard(image=file, bev=file, opset=20, precision="fp16")
+    golden = package.golden.model_copy(update={"tolerance_fp16": 0.03})
+    return package.model_copy(update={"onnx_fp16": graphs, "golden": golden})
+
+
+def test_on_cuda_half_precision_is_tried_first_within_its_own_tolerance(package: ModelCard) -> None:
+    def shift(maps: HeadMaps) -> None:  # too much for single, little enough for half precision
+        maps[1]["vel"] += 0.01 * np.abs(maps[1]["vel"]).max()
+
+    card, options = with_half_graphs(package), BackendOptions(device="cuda")
+    choice = choose_backend(card, options=options, factories={"shifted": altered(shift)})
+    assert choice.reason.startswith("altered fp16, self-test: error ")
+    assert choice.refused == ()
+
+    def spoiled_in_half(card: ModelCard, options: BackendOptions) -> Backend:
+        return Altered(card, spoil if options.precision == "fp16" else lambda maps: None)
+
+    choice = choose_backend(card, options=options, factories={"spoiled": spoiled_in_half})
+    assert choice.reason.startswith("altered, self-test: error ")
+    assert choice.refused[0].startswith("spoiled fp16: self-test: task0_vel differs by inf")
+
+
+def test_half_precision_that_the_package_does_not_have_is_a_clear_refusal(
+    package: ModelCard,
+) -> None:
+    with pytest.raises(BackendError, match=r"fp16: .*onnx_fp16.*`simdistill export`"):
+        choose_backend(package, options=BackendOptions(precision="fp16"))
