@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 
-from simdistill_ros.core.backends.base import BackendOptions
 from simdistill_ros.core.backends.choose import AUTO, choose_backend
 from simdistill_ros.core.detector import Detector
 from simdistill_ros.core.model_card import load_model_card
@@ -23,17 +22,19 @@ def load_detector(parameters: NodeParameters) -> Detector:
         ModelCardError: If the card cannot be used.
         BackendError: If no backend can run here.
     """
-    return detector_of_model(parameters.model_path, parameters.backend, parameters.backend_options)
+    return detector_of_model(
+        parameters.model_path, parameters.device, parameters.backend, parameters.precision
+    )
 
 
 def detector_of_model(
-    name_or_path: str = "", backend: str = AUTO, options: BackendOptions | None = None
+    name_or_path: str = "", device: str = "cpu", backend: str = AUTO, precision: str = AUTO
 ) -> Detector:
     """Return a detector of a shipped model or of a model folder; see `load_detector`."""
     card = load_model_card(model_folder(name_or_path))
     if card.weights is None:
         LOGGER.warning("model %s has no trained weights: its boxes mean nothing", card.name)
-    choice = choose_backend(card, backend, options)
+    choice = choose_backend(card, backend, device, precision=precision)
     for reason in choice.refused:
         LOGGER.warning("backend refused: %s", reason)
     LOGGER.info("backend %s", choice.reason)

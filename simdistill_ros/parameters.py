@@ -8,12 +8,9 @@ to the weights stands in the model card.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-
-from simdistill_ros.core.backends.base import BackendOptions
 
 NANOSECONDS = 1_000_000_000
 
@@ -74,7 +71,8 @@ class NodeParameters:
 
     model_path: str
     backend: str
-    backend_options: BackendOptions
+    precision: str
+    device: str
     base_frame: str
     output_frame: str
     fixed_frame: str
@@ -102,10 +100,9 @@ _SPECS = (
     _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `tiny`"),
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
           choices=("auto", "torch", "onnxruntime")),
+    _Spec("precision", "auto", "Arithmetic; auto: the fastest that the model package has",
+          choices=("auto", "fp32", "fp16", "int8")),
     _Spec("device", "cpu", "Device of the backend", choices=("auto", "cpu", "cuda")),
-    _Spec("precision", "auto", "Arithmetic of the network; auto: the backend's choice",
-          choices=("auto", "fp32", "fp16")),
-    _Spec("engine_folder", "", "Where built TensorRT engines are kept; empty: the user's cache"),
     _Spec("base_frame", "base_link", "Vehicle frame: x forward, y left, z up (REP-103)"),
     _Spec("output_frame", "base_link", "Frame the detections are published in"),
     _Spec("fixed_frame", "", "Frame to undo ego motion between cameras in (odom, map); empty: off"),
@@ -167,11 +164,8 @@ def read_parameters(node: Any) -> NodeParameters:
     return NodeParameters(
         model_path=values["model.path"],
         backend=values["backend"],
-        backend_options=BackendOptions(
-            device=values["device"],
-            precision=None if values["precision"] == "auto" else values["precision"],
-            engine_folder=Path(values["engine_folder"]) if values["engine_folder"] else None,
-        ),
+        precision=values["precision"],
+        device=values["device"],
         base_frame=values["base_frame"],
         output_frame=values["output_frame"],
         fixed_frame=values["fixed_frame"],

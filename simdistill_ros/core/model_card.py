@@ -15,19 +15,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import (
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
 from simdistill_ros.core.model_card_deployment import (
     GoldenCard,
+    Int8Card,
     OnnxCard,
     OnnxFileCard,
     Precision,
@@ -84,6 +78,7 @@ class ModelCard(Section):
     onnx: OnnxCard | None = None
     onnx_fp16: OnnxCard | None = None
     golden: GoldenCard | None = None
+    int8: Int8Card | None = None
 
     _file: Path = PrivateAttr(default=Path(CARD_FILE))
 
@@ -92,16 +87,6 @@ class ModelCard(Section):
     def _cameras_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value):
             raise ValueError(f"expected different names, got {list(value)}")
-        return value
-
-    @field_validator("onnx", "onnx_fp16")
-    @classmethod
-    def _graphs_are_of_their_precision(
-        cls, value: OnnxCard | None, info: ValidationInfo
-    ) -> OnnxCard | None:
-        expected = {"onnx": "fp32", "onnx_fp16": "fp16"}[str(info.field_name)]
-        if value is not None and value.precision != expected:
-            raise ValueError(f"precision: expected {expected}, got {value.precision}")
         return value
 
     @model_validator(mode="after")
@@ -162,25 +147,45 @@ class ModelCard(Section):
 
     @property
     def precision(self) -> Precision:
-        """Arithmetic of the network that this card stands for."""
+        """Arithmetic of the graphs that stand in `onnx`."""
         return self.onnx.precision if self.onnx else "fp32"
 
     def in_precision(self, precision: Precision) -> ModelCard:
-        """Return the card with the graphs and the tolerance of a precision in place of the others.
+        """Return the card with a precision's graphs and tolerance in place of the single ones.
 
         Raises:
-            ModelCardError: If the package has none of that precision.
+            ModelCardError: If the package does not have the precision.
         """
-        if precision == self.precision:
-            return self
+        if precision == "int8":
+            return self.in_int8()
+        return self if precision == "fp32" else self.in_fp16()
+
+    def in_fp16(self) -> ModelCard:
+        """Return the card with the half precision graphs and the tolerance that belongs to them.
+
+        Raises:
+            ModelCardError: If the package has no half precision graphs.
+        """
         if self.onnx_fp16 is None or self.golden is None or self.golden.tolerance_fp16 is None:
             raise ModelCardError(
-                f"{self._file}: onnx_fp16, golden.tolerance_fp16: expected both for precision "
-                f"{precision}; make them with `simdistill export`"
+                f"{self._file}: onnx_fp16, golden.tolerance_fp16: expected half precision graphs "
+                "and a tolerance, got none; make them with `simdistill export`"
             )
         golden = self.golden.model_copy(update={"tolerance": self.golden.tolerance_fp16})
-        card = self.model_copy(update={"onnx": self.onnx_fp16, "golden": golden})
-        return card
+        return self.model_copy(update={"onnx": self.onnx_fp16, "golden": golden})
+
+    def in_int8(self) -> ModelCard:
+        """Return the card with the 8-bit graphs and their golden example in place of the others.
+
+        Raises:
+            ModelCardError: If the package has no 8-bit graphs.
+        """
+        if self.int8 is None:
+            raise ModelCardError(
+                f"{self._file}: int8: expected 8-bit graphs, got none; "
+                "make them with `simdistill quantize`"
+            )
+        return self.model_copy(update={"onnx": self.int8.onnx, "golden": self.int8.golden})
 
     def verified_weights(self) -> Path | None:
         """Return the weights file after checking its hash, or None for an untrained model.

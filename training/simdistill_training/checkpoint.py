@@ -249,6 +249,7 @@ def write_package(
         "onnx": None,  # graphs of other weights
         "onnx_fp16": None,
         "golden": None,
+        "int8": None,
     }
     return write_card(folder, card.model_copy(update=parts))
 

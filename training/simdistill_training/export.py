@@ -114,6 +114,7 @@ def _write_files(
             tolerance=tolerance,
             tolerance_fp16=tolerance_fp16,
         ),
+        "int8": None,  # made of other graphs
     }
     return write_card(folder, card.model_copy(update=sections))
 

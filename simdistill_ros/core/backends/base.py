@@ -3,36 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from simdistill_ros.core.lift_geometry import PoolingTables
-from simdistill_ros.core.model_card_deployment import Precision
 
 HeadMaps = list[dict[str, npt.NDArray[np.float32]]]
 
 
 class BackendError(RuntimeError):
     """A backend cannot run here; the message says what is missing and how to get it."""
-
-
-@dataclass(frozen=True)
-class BackendOptions:
-    """What the operator decides about a backend.
-
-    Attributes:
-        device: `cpu` or `cuda`.
-        precision: Arithmetic of the network; None: the fastest that passes its self-test.
-        engine_folder: Where built engines are kept; None: the user's cache folder.
-    """
-
-    device: str = "cpu"
-    precision: Precision | None = None
-    engine_folder: Path | None = None
 
 
 class Backend(Protocol):

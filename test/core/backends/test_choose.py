@@ -9,13 +9,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from simdistill_ros.core.backends.base import Backend, BackendError, BackendOptions, HeadMaps
+from simdistill_ros.core.backends.base import Backend, BackendError, HeadMaps
 from simdistill_ros.core.backends.choose import backends, choose_backend
 from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.golden import load_golden
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
-from simdistill_ros.core.model_card_deployment import OnnxCard, OnnxFileCard
+from simdistill_ros.core.model_card_deployment import (
+    CalibrationCard,
+    Int8Card,
+    OnnxCard,
+    OnnxFileCard,
+    QuantisedScoresCard,
+)
 
 Change = Callable[[HeadMaps], None]
 
@@ -37,22 +43,18 @@ class Altered:
         self.closed = True
 
 
-def torch_factory(card: ModelCard, options: BackendOptions) -> Backend:
-    return TorchBackend(card, options.device)
+def torch_factory(card: ModelCard, device: str) -> Backend:
+    return TorchBackend(card, device)
 
 
-def altered(change: Change, made: list[Altered] | None = None):
-    def factory(card: ModelCard, options: BackendOptions) -> Backend:
+def altered_then_torch(change: Change, made: list[Altered] | None = None):
+    def factory(card: ModelCard, device: str) -> Backend:
         backend = Altered(card, change)
         if made is not None:
             made.append(backend)
         return backend
 
-    return factory
-
-
-def altered_then_torch(change: Change, made: list[Altered] | None = None):
-    return {"altered": altered(change, made), "torch": torch_factory}
+    return {"altered": factory, "torch": torch_factory}
 
 
 def shift_heatmap(maps: HeadMaps) -> None:
@@ -136,7 +138,7 @@ def test_when_nothing_passes_every_reason_is_named(package: ModelCard) -> None:
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
 
-    def missing(card: ModelCard, options: BackendOptions) -> Backend:
+    def missing(card: ModelCard, device: str) -> Backend:
         raise BackendError("the Python package fast is missing: pip install fast")
 
     with pytest.raises(BackendError) as error:
@@ -194,6 +196,92 @@ def test_torch_comes_first_on_cuda_and_onnxruntime_on_the_cpu() -> None:
     assert list(backends("cuda")) == ["torch", "onnxruntime"]
 
 
+def with_int8(card: ModelCard) -> ModelCard:
+    """The card with an 8-bit variant whose golden example is the float one, ten times looser."""
+    assert card.golden is not None
+    graph = OnnxFileCard(file="image-int8.onnx", sha256="0" * 64)
+    scores = QuantisedScoresCard(
+        data="none", frames=1, mean_ap_float=0.5, nds_float=0.5, mean_ap=0.5, nds=0.5, max_drop=0.01
+    )
+    int8 = Int8Card(
+        onnx=OnnxCard(image=graph, bev=graph, opset=20, precision="int8"),
+        golden=card.golden.model_copy(update={"tolerance": 10 * card.golden.tolerance}),
+        activations="uint8",
+        weight_bits=7,
+        float_nodes=3,
+        calibration=CalibrationCard(data="none", frames=1, method="minmax"),
+        scores=scores,
+    )
+    changed = card.model_copy(update={"int8": int8})
+    changed._file = card.file
+    return changed
+
+
+class Recalled:
+    """Answers the golden example's head maps, changed."""
+
+    description = "recalled"
+
+    def __init__(self, card: ModelCard, change: Change) -> None:
+        golden = load_golden(card)
+        assert golden is not None
+        self._maps = golden.head_maps
+        change(self._maps)
+
+    def infer(self, images: np.ndarray, tables: PoolingTables) -> HeadMaps:
+        return self._maps
+
+    def close(self) -> None:
+        pass
+
+
+def which_graphs(made: list[tuple[str, str]]):
+    """Backends that note their name and the precision of the graphs they were given."""
+
+    def named(name: str):
+        def factory(card: ModelCard, device: str) -> Backend:
+            made.append((name, card.onnx.precision if card.onnx else "none"))
+            return Recalled(card, lambda maps: None)
+
+        return factory
+
+    return {"onnxruntime": named("onnxruntime"), "torch": named("torch")}
+
+
+def test_auto_takes_int8_on_the_cpu_and_fp32_elsewhere_or_when_asked(package: ModelCard) -> None:
+    card = with_int8(package)
+    made: list[tuple[str, str]] = []
+    choice = choose_backend(card, factories=which_graphs(made))
+    assert made == [("onnxruntime", "int8")]
+    assert " int8, self-test: error " in choice.reason
+    for arguments in ({"device": "cuda"}, {"precision": "fp32"}, {"name": "torch"}):
+        made.clear()
+        choice = choose_backend(card, **arguments, factories=which_graphs(made))
+        assert made == [("torch", "none")], arguments
+        assert "int8" not in choice.reason
+
+
+def test_int8_graphs_that_fail_their_self_test_give_way_to_float_ones(package: ModelCard) -> None:
+    def wrong_in_int8(card: ModelCard, device: str) -> Backend:
+        is_int8 = card.onnx is not None and card.onnx.precision == "int8"
+        return Recalled(card, shift_heatmap if is_int8 else lambda maps: None)
+
+    choice = choose_backend(with_int8(package), factories={"altered": wrong_in_int8})
+    (refusal,) = choice.refused
+    assert refusal.startswith("altered int8: self-test: task1_heatmap differs by 0.0")
+    assert "expected at most 0.001" in refusal
+    assert choice.reason.startswith("recalled, self-test")
+
+
+def test_int8_asked_for_and_not_there_is_a_clear_error(package: ModelCard) -> None:
+    with pytest.raises(BackendError, match=r"expected 8-bit graphs, got none.*simdistill quantize"):
+        choose_backend(package, precision="int8")
+    with pytest.raises(ValueError, match="backend torch: has no int8; set precision to fp32"):
+        choose_backend(package, "torch", precision="int8")
+    with pytest.raises(ValueError, match=r"precision: expected auto, fp32, fp16, int8; got 'int4'"):
+        choose_backend(package, precision="int4")
+
+
 def with_half_graphs(package: ModelCard) -> ModelCard:
     assert package.golden is not None
     file = OnnxFileCard(file="image.onnx", sha256="0" * 64)
@@ -206,16 +294,19 @@ def test_on_cuda_half_precision_is_tried_first_within_its_own_tolerance(package:
     def shift(maps: HeadMaps) -> None:  # too much for single, little enough for half precision
         maps[1]["vel"] += 0.01 * np.abs(maps[1]["vel"]).max()
 
-    card, options = with_half_graphs(package), BackendOptions(device="cuda")
-    choice = choose_backend(card, options=options, factories={"shifted": altered(shift)})
-    assert choice.reason.startswith("altered fp16, self-test: error ")
+    def shifted(card: ModelCard, device: str) -> Backend:
+        return Recalled(card, shift)
+
+    card = with_half_graphs(package)
+    choice = choose_backend(card, device="cuda", factories={"shifted": shifted})
+    assert choice.reason.startswith("recalled fp16, self-test: error ")
     assert choice.refused == ()
 
-    def spoiled_in_half(card: ModelCard, options: BackendOptions) -> Backend:
-        return Altered(card, spoil if options.precision == "fp16" else lambda maps: None)
+    def spoiled_in_half(card: ModelCard, device: str) -> Backend:
+        return Recalled(card, spoil if card.precision == "fp16" else lambda maps: None)
 
-    choice = choose_backend(card, options=options, factories={"spoiled": spoiled_in_half})
-    assert choice.reason.startswith("altered, self-test: error ")
+    choice = choose_backend(card, device="cuda", factories={"spoiled": spoiled_in_half})
+    assert choice.reason.startswith("recalled, self-test: error ")
     assert choice.refused[0].startswith("spoiled fp16: self-test: task0_vel differs by inf")
 
 
@@ -223,4 +314,4 @@ def test_half_precision_that_the_package_does_not_have_is_a_clear_refusal(
     package: ModelCard,
 ) -> None:
     with pytest.raises(BackendError, match=r"fp16: .*onnx_fp16.*`simdistill export`"):
-        choose_backend(package, options=BackendOptions(precision="fp16"))
+        choose_backend(package, precision="fp16")
