@@ -71,6 +71,7 @@ class NodeParameters:
 
     model_path: str
     backend: str
+    precision: str
     device: str
     base_frame: str
     output_frame: str
@@ -99,6 +100,8 @@ _SPECS = (
     _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `tiny`"),
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
           choices=("auto", "torch", "onnxruntime")),
+    _Spec("precision", "auto", "Arithmetic; auto: the fastest that the model package has",
+          choices=("auto", "fp32", "int8")),
     _Spec("device", "cpu", "Device of the backend", choices=("auto", "cpu", "cuda")),
     _Spec("base_frame", "base_link", "Vehicle frame: x forward, y left, z up (REP-103)"),
     _Spec("output_frame", "base_link", "Frame the detections are published in"),
@@ -161,6 +164,7 @@ def read_parameters(node: Any) -> NodeParameters:
     return NodeParameters(
         model_path=values["model.path"],
         backend=values["backend"],
+        precision=values["precision"],
         device=values["device"],
         base_frame=values["base_frame"],
         output_frame=values["output_frame"],

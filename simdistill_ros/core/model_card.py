@@ -19,7 +19,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.lift_geometry import BoolArray, PoolingTables, pooling_tables
-from simdistill_ros.core.model_card_deployment import GoldenCard, OnnxCard, OnnxFileCard
+from simdistill_ros.core.model_card_deployment import GoldenCard, Int8Card, OnnxCard, OnnxFileCard
 from simdistill_ros.core.model_card_parts import (
     BevCard,
     BevEncoderCard,
@@ -71,6 +71,7 @@ class ModelCard(Section):
     metrics: dict[str, float] | None = None
     onnx: OnnxCard | None = None
     golden: GoldenCard | None = None
+    int8: Int8Card | None = None
 
     _file: Path = PrivateAttr(default=Path(CARD_FILE))
 
@@ -136,6 +137,19 @@ class ModelCard(Section):
         """Cells of the head maps along x and y."""
         x, y = self.bev.grid.shape_xy
         return x // self.head_stride, y // self.head_stride
+
+    def in_int8(self) -> ModelCard:
+        """Return the card with the 8-bit graphs and their golden example in place of the others.
+
+        Raises:
+            ModelCardError: If the package has no 8-bit graphs.
+        """
+        if self.int8 is None:
+            raise ModelCardError(
+                f"{self._file}: int8: expected 8-bit graphs, got none; "
+                "make them with `simdistill quantize`"
+            )
+        return self.model_copy(update={"onnx": self.int8.onnx, "golden": self.int8.golden})
 
     def verified_weights(self) -> Path | None:
         """Return the weights file after checking its hash, or None for an untrained model.

@@ -248,6 +248,7 @@ def write_package(
         "metrics": {name: round(value, 4) for name, value in metrics.items()} if metrics else None,
         "onnx": None,  # graphs of other weights
         "golden": None,
+        "int8": None,
     }
     return write_card(folder, card.model_copy(update=parts))
 

@@ -90,6 +90,7 @@ def _write_files(card: ModelCard, folder: Path, tolerance: float) -> ModelCard:
             precision="fp32",
         ),
         "golden": GoldenCard(file=GOLDEN_FILE, sha256=digest[GOLDEN_FILE], tolerance=tolerance),
+        "int8": None,  # made of other graphs
     }
     return write_card(folder, card.model_copy(update=sections))
 
