@@ -44,6 +44,10 @@ class DetectorLike(Protocol):
     def durations_ns(self) -> dict[str, int]:
         """Nanoseconds that each stage of the last snapshot took."""
 
+    @property
+    def input_rule(self) -> InputRule | None:
+        """How images become network input; None: it takes them at their own size only."""
+
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
         """Return the boxes of a snapshot in the ego frame, best score first."""
 
@@ -82,6 +86,11 @@ class Detector:
     def cameras(self) -> tuple[str, ...]:
         """Lower-case camera names, in the model's order."""
         return tuple(name.lower() for name in self._card.cameras)
+
+    @property
+    def input_rule(self) -> InputRule:
+        """How images become network input; views that were rendered by it are taken as they are."""
+        return self._preprocess.rule
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ class View:
         image: (H, W, 3) uint8, RGB.
         calibration: Intrinsics at the size of `image`.
         ego_from_cam: (4, 4) pose of the optical frame, in the ego frame at the snapshot's stamp.
+        is_network_input: `image` has been resized and cropped to the network's input already;
+            `calibration` is still that of the image it was made from.
     """
 
     camera: str
@@ -36,6 +38,7 @@ class View:
     image: ImageArray
     calibration: CameraCalibration
     ego_from_cam: FloatArray
+    is_network_input: bool = False
 
     def __post_init__(self) -> None:
         """Check that image and calibration belong together.
@@ -43,6 +46,8 @@ class View:
         Raises:
             ValueError: If the image is not (H, W, 3) uint8 of the calibration's size.
         """
+        if self.is_network_input:
+            return  # the preprocessor, which knows the size, checks it
         expected = (self.calibration.height_px, self.calibration.width_px, 3)
         if self.image.shape != expected or self.image.dtype != np.uint8:
             raise ValueError(
