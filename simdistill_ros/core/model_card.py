@@ -18,7 +18,7 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from simdistill_ros.core.frames import FloatArray
-from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
+from simdistill_ros.core.lift_geometry import BoolArray, PoolingTables, pooling_tables
 from simdistill_ros.core.model_card_deployment import (
     GoldenCard,
     Int8Card,
@@ -219,7 +219,12 @@ class ModelCard(Section):
             )
         return content
 
-    def pooling_tables(self, bev_from_cam: FloatArray, input_from_cam: FloatArray) -> PoolingTables:
+    def pooling_tables(
+        self,
+        bev_from_cam: FloatArray,
+        input_from_cam: FloatArray,
+        present: BoolArray | None = None,
+    ) -> PoolingTables:
         """Return the model's pooling tables for a rig; see `lift_geometry.pooling_tables`."""
         return pooling_tables(
             self.bev.grid,
@@ -230,6 +235,7 @@ class ModelCard(Section):
             input_from_cam=input_from_cam,
             corner_aligned_frustum=self.legacy.corner_aligned_frustum,
             truncated_cells=self.legacy.truncated_cells,
+            present=present,
         )
 
 
