@@ -198,7 +198,8 @@ def planned_runs(config: BenchConfig, scenes: Path, runs: Path) -> list[Run]:
     teacher, card = _experiment(config.teacher, config.set_teacher, scenes, config.smoke)
     planned = [_run("teacher", 0, teacher, card)]
     student, card = _experiment(config.student, config.set_student, scenes, config.smoke)
-    student = replace(student, teacher_checkpoint=str(runs / "teacher-seed0"))
+    cache = str(runs / "teacher-cache") if student.data.views else ""
+    student = replace(student, teacher_checkpoint=str(runs / "teacher-seed0"), teacher_cache=cache)
     if student.distillation is None:
         raise ConfigError(f"{config.student}: expected an experiment with distillation")
     for seed in range(config.seeds):
@@ -228,6 +229,7 @@ def variant_of(student: ExperimentConfig, variant: str) -> ExperimentConfig:
         start=student.start if variant == "inherited" else replace(student.start, inherited=()),
         distillation=_only(student.distillation, variant) if variant in TERMS else None,
         teacher_checkpoint=student.teacher_checkpoint if is_taught else "",
+        teacher_cache=student.teacher_cache if variant in TERMS else "",
     )
 
 
