@@ -100,4 +100,4 @@ def _from_named(named: dict[str, Tensor]) -> TeacherOutputs:
         while len(heads) <= int(task):
             heads.append({})
         heads[int(task)][name] = named[key]
-    return TeacherOutputs(*(named[branch] for branch in BRANCHES), heads)
+    return TeacherOutputs(**{branch: named[branch] for branch in BRANCHES}, heads=heads)
