@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,15 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 
 
+# Commands with a page of their own: `python -m benchmarks NAME --help`.
+COMMANDS = ("fuzz", "soak")
+
+
 def main() -> None:
-    """Measure, save, render."""
+    """Run one of the commands; without one, measure, save and render."""
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        command = importlib.import_module(f"benchmarks.{sys.argv[1]}.__main__")
+        sys.exit(command.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
     parser.add_argument("--backend", default="auto", help="backend to time (default: auto)")

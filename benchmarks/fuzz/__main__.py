@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,22 +44,27 @@ def fuzz(messages: int, packages: int, seed: int) -> dict[str, Any]:
     """Run both and return a report with numbers, outcomes and findings."""
     cv2.setNumThreads(0)  # a fork has none of its parent's threads
     report: dict[str, Any] = {"seed": seed}
-    parts: dict[str, tuple[MakeCases, int]] = {
-        "messages": (message_cases, messages),
-        "packages": (package_cases, packages),
-    }
-    for name, (make_cases, count) in parts.items():
-        tally, crashes = run_forked(make_cases, seed, count)
-        report[name] = {
-            "cases": tally.cases,
-            "seconds": round(tally.seconds, 1),
-            "per_second": round(tally.cases / tally.seconds) if tally.seconds else 0,
-            "slowest_ms": round(1000 * tally.slowest_s, 1),
-            "outcomes": dict(sorted(Counter(tally.outcomes).items())),
-            "findings": tally.findings,
-            "middleware_crashes": crashes,
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        parts: dict[str, tuple[MakeCases, int]] = {
+            "messages": (message_cases, messages),
+            "packages": (lambda _: package_cases(Path(folder)), packages),
         }
+        for name, (make_cases, count) in parts.items():
+            report[name] = _part(make_cases, seed, count)
     return report
+
+
+def _part(make_cases: MakeCases, seed: int, count: int) -> dict[str, Any]:
+    tally, crashes = run_forked(make_cases, seed, count)
+    return {
+        "cases": tally.cases,
+        "seconds": round(tally.seconds, 1),
+        "per_second": round(tally.cases / tally.seconds) if tally.seconds else 0,
+        "slowest_ms": round(1000 * tally.slowest_s, 1),
+        "outcomes": dict(sorted(Counter(tally.outcomes).items())),
+        "findings": tally.findings,
+        "middleware_crashes": crashes,
+    }
 
 
 def describe(report: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ import signal
 import struct
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,14 +28,16 @@ MEMORY_BYTES = 16 << 30
 # What a batch's process tells while it runs: the number of its case, and whether it is in code of
 # the middleware.
 _STATE = "qq"
+NONE = -1
 
 
 class Progress:
     """Memory that a batch's process shares with its parent."""
 
     def __init__(self) -> None:
-        """Allocate."""
+        """Allocate; no case has begun."""
         self._memory = mmap.mmap(-1, struct.calcsize(_STATE))
+        self.start(NONE)
 
     def start(self, number: int) -> None:
         """Tell which case begins."""
@@ -85,6 +88,8 @@ def _run_batch(
             tally.add(json.loads(result.read()))
             return None
     number, in_middleware = progress.read()
+    if number == NONE:
+        raise RuntimeError(f"the cases could not be made: the process {_how(status)}")
     return number, _how(status), in_middleware
 
 
@@ -93,13 +98,16 @@ def _child(
 ) -> None:
     """Run a batch and end the process."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 2)  # the middleware prints a line for each message it refuses
     try:
-        tally = run_cases(make_cases(progress), seed, numbers, progress.start)
+        cases = make_cases(progress)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 2)  # the middleware prints a line for each message it refuses
+        tally = run_cases(cases, seed, numbers, progress.start)
         with open(result, "w") as file:
             json.dump(vars(tally), file)
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(1)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -57,9 +56,9 @@ BOMBS = (
 )
 
 
-def package_cases(_: object) -> Mapping[str, tuple[Case, float]]:
-    """Return the kinds of package cases with their shares."""
-    cases = PackageCases(Path(tempfile.mkdtemp(prefix="fuzz-")))
+def package_cases(folder: Path) -> Mapping[str, tuple[Case, float]]:
+    """Return the kinds of package cases with their shares; they write into a folder."""
+    cases = PackageCases(folder)
     return {
         "card fields": (cases.fields_case, 0.55),
         "card text": (cases.text_case, 0.05),

@@ -16,8 +16,10 @@ from benchmarks.fuzz.pictures import mutate_raw
 from benchmarks.fuzz.seeds import CAMERAS, START_NS, camera_info, mounts, raw_image
 from simdistill_ros.camera_inputs import CameraInputs, TransformInput
 from simdistill_ros.conversions import stamp_to_msg
+from simdistill_ros.core.preprocess import InputRule
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.health import Health
+from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import NativeSync
 from simdistill_ros.parameters import CameraTopics, declare_parameters, read_parameters
 from simdistill_ros.snapshot_builder import (
@@ -30,7 +32,7 @@ from simdistill_ros.snapshot_builder import (
 MS = 1_000_000
 PERIOD_MS = 83
 STAMPS_S = (0, -1, 1, 2**31 - 1, -(2**31), 1_600_000_000)
-PARAMETERS = {"input.compressed": False, "tf.timeout_s": 0.0}
+PARAMETERS = {"input.compressed": False, "input.decode_threads": 1, "tf.timeout_s": 0.0}
 # Of one node, before a new one takes its place.
 CASES_OF_A_NODE = 500
 
@@ -72,11 +74,13 @@ class StreamCases:
         self._sync = NativeSync(settings.sync, CAMERAS, self.health)
         calibrations, tree = CalibrationStore(), TransformTree(settings.tf_cache_ns)
         TransformInput(node, tree, self.health)._store(mounts(), static=True)
+        self._preparer = ImagePreparer(calibrations.get, settings.input, InputRule((16, 32), 40))
         topics = [CameraTopics(name, name, f"{name}/info") for name in CAMERAS]
         self._inputs = CameraInputs(
             node,
             topics,
             settings.input,
+            preparer=self._preparer,
             sync=self._sync,
             calibrations=calibrations,
             health=self.health,
@@ -91,7 +95,7 @@ class StreamCases:
         """Send one cycle, more or less; build what comes together."""
         self._count += 1
         if self._count % CASES_OF_A_NODE == 0:
-            self._builder.close()
+            self._preparer.close()
             self._renew()
         self._stamp_ns += PERIOD_MS * MS
         for number, camera in enumerate(CAMERAS):

@@ -6,7 +6,7 @@ Every section is frozen and strict: an unknown key, a missing key or another typ
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -30,18 +30,6 @@ class Section(BaseModel):
     """A part of a card whose keys and types are checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _true_is_no_number(cls, data: Any) -> Any:
-        """Refuse true where 1 is a choice, which Python takes for the same."""
-        for name, value in data.items() if isinstance(data, dict) else ():
-            values = value if isinstance(value, list) else [value]
-            field = cls.model_fields.get(name)
-            is_switch = field is None or field.annotation is bool
-            if not is_switch and any(isinstance(one, bool) for one in values):
-                raise ValueError(f"{name}: expected no boolean, got {value}")
-        return data
 
 
 class ImageCard(Section):
