@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rig bench with what planting a fault takes: spoilt cycles, bad calibrations, bad transforms."""
+"""The rig bench with what planting faults takes: spoilt cycles, calibrations and transforms."""
 
 from __future__ import annotations
 
