@@ -47,9 +47,10 @@ def environment_findings(
             f"processor time; start with {settings}"
         )
     if not {"OMP_WAIT_POLICY", "OMP_NUM_THREADS"} & set(environment):
+        policy = PROCESS_ENVIRONMENT["OMP_WAIT_POLICY"]
         findings.append(
             "neither OMP_WAIT_POLICY nor OMP_NUM_THREADS is set: idle network threads spin and "
-            f"slow decoding down; start with OMP_WAIT_POLICY={PROCESS_ENVIRONMENT['OMP_WAIT_POLICY']}"
+            f"slow decoding down; start with OMP_WAIT_POLICY={policy}"
         )
     return findings
 

@@ -75,7 +75,7 @@ class LossMeter:
             self._image_bytes = size_bytes
 
     def info(self, stamp_ns: int, now_ns: int, raw_bytes: int) -> None:
-        """Take note of a CameraInfo; `raw_bytes` is what its image weighs if it is not compressed."""
+        """Take note of a CameraInfo; uncompressed, its image has `raw_bytes`."""
         with self._lock:
             if self._infos and self._infos[-1][0] == stamp_ns:
                 return  # the same one again: a latched or repeated calibration

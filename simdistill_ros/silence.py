@@ -16,6 +16,16 @@ from simdistill_ros.health import SubjectHealth
 # Subjects of health records that are not cameras.
 SYNC, INFERENCE, MODEL, OUTPUT = "sync", "inference", "model", "output"
 NO_RECORD = SubjectHealth()
+# Of cameras in different trouble, the surest cause is told first.
+SUREST_FIRST = (
+    "no_publisher",
+    "wrong_type",
+    "incompatible_qos",
+    "images_lost",
+    "silent",
+    "no_image",
+    "no_camera_info",
+)
 # Texts by which drivers and runtimes say that the accelerator is gone, in lower case.
 DEVICE_LOST_TEXTS = (
     "device-side assert",
@@ -32,8 +42,8 @@ DEVICE_LOST_TEXTS = (
 
 
 @dataclass(frozen=True)
-class CameraSituation:
-    """What is known of one camera at the moment.
+class CameraFacts:
+    """What is known of a camera's topics beside its health.
 
     Attributes:
         name: The camera.
@@ -42,7 +52,7 @@ class CameraSituation:
         image_publishers: Publishers of the image topic in the graph.
         info_publishers: Publishers of the calibration's topic in the graph.
         has_info: A CameraInfo is there.
-        health: Its record.
+        wrong_type: Message type that is published on the image topic in place of the expected one.
         loss: A sentence on images that are lost on the way, or "".
     """
 
@@ -52,7 +62,7 @@ class CameraSituation:
     image_publishers: int
     info_publishers: int
     has_info: bool
-    health: SubjectHealth
+    wrong_type: str = ""
     loss: str = ""
 
 
@@ -67,7 +77,7 @@ class Situation:
         silent_after_ns: A camera without an image for longer is silent.
         is_clock_running: False when simulated time is used and no /clock has come.
         cameras: The cameras.
-        health: Records of `sync`, `inference` and `model`.
+        health: Records of the cameras and of `sync`, `inference` and `model`.
         in_hand_ns: How long the snapshot in hand has been worked on; None when idle.
         inference_ms: Usual duration of a snapshot's inference, or None.
     """
@@ -77,7 +87,7 @@ class Situation:
     quiet_since_ns: int
     silent_after_ns: int
     is_clock_running: bool
-    cameras: Sequence[CameraSituation]
+    cameras: Sequence[CameraFacts]
     health: Mapping[str, SubjectHealth]
     in_hand_ns: int | None = None
     inference_ms: float | None = None
@@ -148,14 +158,16 @@ def _node_reason(situation: Situation) -> Reason | None:
     return None
 
 
-def _arrival_reason(situation: Situation, camera: CameraSituation) -> Reason | None:
+def _arrival_reason(situation: Situation, camera: CameraFacts) -> Reason | None:
     """Return why a camera's images do not arrive, or arrive without a calibration."""
-    health, topic = camera.health, camera.image_topic
+    health, topic = situation.health.get(camera.name, NO_RECORD), camera.image_topic
     newest_ns = health.last_received_ns
     if newest_ns is None or situation.now_ns - newest_ns > situation.silent_after_ns:
         if camera.image_publishers == 0:
             ended = "" if newest_ns is None else " any more"
             return Reason(camera.name, "no_publisher", f"nobody publishes {topic}{ended}")
+        if camera.wrong_type:
+            return Reason(camera.name, "wrong_type", wrong_type_message(camera))
         if health.counts["incompatible_qos"] and newest_ns is None:
             return Reason(camera.name, "incompatible_qos", _qos_message(health, topic))
         if camera.loss:
@@ -174,15 +186,24 @@ def _arrival_reason(situation: Situation, camera: CameraSituation) -> Reason | N
     return None
 
 
+def wrong_type_message(camera: CameraFacts) -> str:
+    """Return what to do about a topic that carries the other kind of image."""
+    wanted = "false" if camera.wrong_type.endswith("/Image") else "true"
+    return (
+        f"{camera.image_topic} carries {camera.wrong_type}: set input.compressed to {wanted}, or "
+        "another image_topic"
+    )
+
+
 def _qos_message(health: SubjectHealth, topic: str) -> str:
     if health.last_cause == "incompatible_qos":
         return health.last_message
     return f"the publisher of {topic} offers a QoS that this subscription refuses"
 
 
-def _fault_reason(situation: Situation, camera: CameraSituation) -> Reason | None:
+def _fault_reason(situation: Situation, camera: CameraFacts) -> Reason | None:
     """Return what was wrong with a camera's images since the last detections left."""
-    health = camera.health
+    health = situation.health.get(camera.name, NO_RECORD)
     if not _is_current(situation, health) or health.last_cause in ("missing_in_set", ""):
         return Reason(camera.name, "images_lost", camera.loss) if camera.loss else None
     return Reason(camera.name, health.last_cause, health.last_message)
@@ -195,7 +216,8 @@ def _later_reason(situation: Situation) -> Reason:
     if _is_current(situation, inference):
         return Reason(INFERENCE, inference.last_cause, inference.last_message)
     if situation.in_hand_ns is not None and situation.in_hand_ns > situation.silent_after_ns:
-        usual = "" if situation.inference_ms is None else f" (usual: {situation.inference_ms:.0f} ms)"
+        usual_ms = situation.inference_ms
+        usual = "" if usual_ms is None else f" (usual: {usual_ms:.0f} ms)"
         text = f"one snapshot has been in hand for {situation.in_hand_ns / 1e9:.1f} s{usual}"
         return Reason(INFERENCE, "inference_slow", text)
     if _is_current(situation, sync):
@@ -209,9 +231,14 @@ def _is_current(situation: Situation, health: SubjectHealth) -> bool:
     return fault_ns is not None and fault_ns >= situation.quiet_since_ns
 
 
+def _rank(reason: Reason) -> int:
+    known = reason.cause in SUREST_FIRST
+    return SUREST_FIRST.index(reason.cause) if known else len(SUREST_FIRST)
+
+
 def _joined(reasons: Sequence[Reason], number_of_cameras: int) -> Reason:
-    """Return one reason for all cameras that share the first one's cause; mention the others."""
-    first = reasons[0]
+    """Return one reason for all cameras that share the surest cause; mention the others."""
+    first = min(reasons, key=_rank)
     alike = [reason for reason in reasons if reason.cause == first.cause]
     others = [f"{reason.subject}: {reason.cause}" for reason in reasons if reason not in alike]
     subject = ", ".join(reason.subject for reason in alike)

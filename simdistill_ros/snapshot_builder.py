@@ -16,7 +16,7 @@ from typing import Any
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.snapshot import Snapshot, View
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
-from simdistill_ros.health import InputFault
+from simdistill_ros.health import Health, InputFault
 from simdistill_ros.image_preparation import PendingImage
 from simdistill_ros.parameters import NodeParameters
 
@@ -84,6 +84,7 @@ class SnapshotBuilder:
         calibrations: CalibrationStore,
         transforms: TransformTree,
         *,
+        health: Health,
         stopping: Callable[[], bool],
     ) -> None:
         """Prepare.
@@ -92,8 +93,11 @@ class SnapshotBuilder:
             parameters: What the node was told.
             calibrations: Where CameraInfo messages are kept.
             transforms: The transform tree that TF messages feed.
+            health: Told of images that change their size or encoding.
             stopping: Tells long waits to end.
         """
+        self._health = health
+        self._kinds: dict[str, str] = {}
         self._parameters = parameters
         self._calibrations = calibrations
         self._transforms = transforms
@@ -118,6 +122,7 @@ class SnapshotBuilder:
 
     def _view(self, camera: str, received: Received, stamp_ns: int, deadline_ns: int) -> View:
         prepared = received.image.result()
+        self._note_kind(camera, prepared.kind)
         return View(
             camera=camera,
             stamp_ns=received.stamp_ns,
@@ -126,6 +131,13 @@ class SnapshotBuilder:
             ego_from_cam=self._ego_from_cam(camera, received, stamp_ns, deadline_ns),
             is_network_input=prepared.is_network_input,
         )
+
+    def _note_kind(self, camera: str, kind: str) -> None:
+        before = self._kinds.setdefault(camera, kind)
+        if kind != before:
+            self._kinds[camera] = kind
+            text = f"images were {before}, now they are {kind}; is the driver configured anew?"
+            self._health.fault(camera, "format_changed", text)
 
     def _ego_from_cam(
         self, camera: str, received: Received, stamp_ns: int, deadline_ns: int

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from simdistill_ros.health import SubjectHealth
-from simdistill_ros.silence import CameraSituation, Situation, cause_of_error, reason_of_silence
+from simdistill_ros.silence import CameraFacts, Situation, cause_of_error, reason_of_silence
 
 S = 1_000_000_000
 NOW = 100 * S
@@ -18,7 +18,15 @@ FINE = SubjectHealth(received=9, good=9, last_received_ns=NOW, last_good_ns=97 *
 NEVER = SubjectHealth()
 
 
-def camera(name: str = "cam_a", health: SubjectHealth = FINE, **changes: Any) -> CameraSituation:
+@dataclass(frozen=True)
+class Camera:
+    """A camera and its record."""
+
+    facts: CameraFacts
+    health: SubjectHealth
+
+
+def camera(name: str = "cam_a", health: SubjectHealth = FINE, **changes: Any) -> Camera:
     values = {
         "image_topic": f"/{name}/image",
         "camera_info_topic": f"/{name}/camera_info",
@@ -27,19 +35,21 @@ def camera(name: str = "cam_a", health: SubjectHealth = FINE, **changes: Any) ->
         "has_info": True,
         **changes,
     }
-    return CameraSituation(name=name, health=health, **values)
+    return Camera(CameraFacts(name=name, **values), health)
 
 
-def situation(*cameras: CameraSituation, **changes: Any) -> Situation:
+def situation(*cameras: Camera, **changes: Any) -> Situation:
+    cameras = cameras or (camera("cam_a"), camera("cam_b"))
+    records = {one.facts.name: one.health for one in cameras}
     values: dict[str, Any] = {
         "state": "active",
         "now_ns": NOW,
         "quiet_since_ns": 98 * S,
         "silent_after_ns": S,
         "is_clock_running": True,
-        "cameras": cameras or (camera("cam_a"), camera("cam_b")),
-        "health": {},
+        "cameras": [one.facts for one in cameras],
         **changes,
+        "health": {**records, **changes.get("health", {})},
     }
     return Situation(**values)
 
@@ -90,6 +100,11 @@ def test_simulated_time_without_a_clock_is_named() -> None:
             "policy 11",
         ),
         (camera("cam_b", NEVER), "no_image", "no image ever came"),
+        (
+            camera("cam_b", NEVER, wrong_type="sensor_msgs/msg/Image"),
+            "wrong_type",
+            "set input.compressed to false",
+        ),
         (camera("cam_b", NEVER, loss="48 of 48 lost"), "images_lost", "48 of 48"),
         (camera("cam_b", replace(FINE, last_received_ns=95 * S)), "silent", "for 5.0 s"),
         (camera("cam_b", has_info=False), "no_camera_info", "/cam_b/camera_info"),
@@ -102,9 +117,7 @@ def test_simulated_time_without_a_clock_is_named() -> None:
         (camera("cam_b", loss="20 of 48 lost"), "images_lost", "20 of 48"),
     ],
 )
-def test_a_camera_in_trouble_is_named_with_its_cause(
-    bad: CameraSituation, cause: str, words: str
-) -> None:
+def test_a_camera_in_trouble_is_named_with_its_cause(bad: Camera, cause: str, words: str) -> None:
     reason = reason_of_silence(situation(camera("cam_a"), bad))
 
     assert (reason.subject, reason.cause) == ("cam_b", cause)
@@ -136,6 +149,15 @@ def test_cameras_that_share_a_cause_are_told_together_and_the_others_mentioned()
     assert some.subject == "cam_a, cam_b"
     assert some.message.endswith("also cam_x: no_image")
     assert everyone.subject == "all 3 cameras"
+
+
+def test_the_surest_cause_is_told_first() -> None:
+    quiet, absent = camera("cam_a", NEVER), camera("cam_b", NEVER, image_publishers=0)
+
+    reason = reason_of_silence(situation(quiet, absent))
+
+    assert (reason.subject, reason.cause) == ("cam_b", "no_publisher")
+    assert reason.message.endswith("also cam_a: no_image")
 
 
 def test_a_dead_camera_comes_before_another_ones_bad_image() -> None:
