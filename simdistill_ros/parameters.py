@@ -106,7 +106,7 @@ _SPECS = (
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
           choices=("auto", "torch", "onnxruntime")),
     _Spec("precision", "auto", "Arithmetic; auto: the fastest that the model package has",
-          choices=("auto", "fp32", "int8")),
+          choices=("auto", "fp32", "fp16", "int8")),
     _Spec("device", "cpu", "Device of the backend", choices=("auto", "cpu", "cuda")),
     _Spec("base_frame", "base_link", "Vehicle frame: x forward, y left, z up (REP-103)"),
     _Spec("output_frame", "base_link", "Frame the detections are published in"),

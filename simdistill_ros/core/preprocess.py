@@ -103,11 +103,14 @@ class NetworkInput:
         images: (N, H, W, 3) uint8, RGB.
         input_from_cam: (N, 3, 3) pinhole matrices of the inputs.
         ego_from_cam: (N, 4, 4) poses of the (rectified) optical frames.
+        present: (N,) which cameras have an image. The others' pixels are zero and their matrices
+            the identity; pooling leaves them out, so that neither has any effect.
     """
 
     images: ImageArray
     input_from_cam: FloatArray
     ego_from_cam: FloatArray
+    present: npt.NDArray[np.bool_]
 
 
 class ViewRenderer:
@@ -155,19 +158,22 @@ class Preprocessor:
         """Return the network input of a snapshot.
 
         Raises:
-            KeyError: If the snapshot lacks one of the model's cameras.
+            KeyError: If the snapshot lacks one of the model's cameras and does not say so.
             ValueError: If a view that was rendered before has not the input's size.
         """
-        views = [snapshot.view(camera) for camera in self.cameras]
-        if all(view.is_network_input for view in views):
-            images = [self.render(view) for view in views]
-        else:
-            images = list(self._pool.map(self.render, views))
-        return NetworkInput(
-            images=np.stack(images),
-            input_from_cam=np.stack([input_from_cam(self.rule, v.calibration) for v in views]),
-            ego_from_cam=np.stack([ego_from_rectified(v) for v in views]),
-        )
+        present = np.array([camera not in snapshot.missing for camera in self.cameras])
+        slots = np.flatnonzero(present)
+        views = [snapshot.view(self.cameras[slot]) for slot in slots]
+        is_ready = all(view.is_network_input for view in views)
+        rendered = (map if is_ready else self._pool.map)(self.render, views)
+        count = len(self.cameras)
+        images = np.zeros((count, *self.rule.input_hw, 3), dtype=np.uint8)
+        intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
+        for slot, view, image in zip(slots, views, rendered, strict=True):
+            images[slot] = image
+            intrinsics[slot] = input_from_cam(self.rule, view.calibration)
+            poses[slot] = ego_from_rectified(view)
+        return NetworkInput(images, intrinsics, poses, present)
 
     def render(self, view: View) -> ImageArray:
         """Return one camera's input, (H, W, 3) uint8 RGB."""

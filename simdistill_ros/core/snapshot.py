@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One synchronised set of camera images with calibration: all a detector is given.
 
-A snapshot is complete when it exists: every view has pixels, intrinsics and the pose of its camera.
+A snapshot is complete when it exists: every view has pixels, intrinsics and the pose of its camera,
+and a camera without a view is named as missing.
 Who gathers it (the node from topics, the evaluator from a data set) is of no concern here.
 """
 
@@ -62,10 +63,14 @@ class Snapshot:
     Attributes:
         stamp_ns: Reference time: the newest view's, or the anchor camera's where one is set.
         views: The views, in any order; `view` finds one by name.
+        missing: Cameras that are known to have no view.
+        held: Cameras whose view is of an earlier cycle.
     """
 
     stamp_ns: int
     views: tuple[View, ...]
+    missing: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
     def view(self, camera: str) -> View:
         """Return the view of a camera.
@@ -81,6 +86,6 @@ class Snapshot:
 
     @property
     def spread_ns(self) -> int:
-        """Time between the oldest and the newest view."""
-        stamps = [view.stamp_ns for view in self.views]
+        """Time between the oldest and the newest view of the cycle."""
+        stamps = [view.stamp_ns for view in self.views if view.camera not in self.held]
         return max(stamps) - min(stamps)
