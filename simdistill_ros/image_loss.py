@@ -16,6 +16,8 @@ WINDOW = 48  # CameraInfo stamps that are judged: four seconds at 12 Hz
 ENOUGH = 12  # fewer say nothing
 GRACE_NS = 500_000_000  # an image may be this much later than its CameraInfo
 TOLERATED = 0.05  # lost share that is not worth a word
+# A segment that is too small loses nearly all images; an overloaded computer loses some.
+NEARLY_ALL = 0.8
 # A segment of Fast DDS' default size, 512 KiB, loses images from here on.
 LARGE_BYTES = 400_000
 
@@ -42,16 +44,23 @@ class Loss:
             profile: Path of the Fast DDS profile that ships with the package.
         """
         what = f"{self.lost} of the last {self.expected} images of {topic} did not arrive"
+        setting = (
+            f"start the process that PUBLISHES {topic} with "
+            f"FASTDDS_DEFAULT_PROFILES_FILE={profile} (FASTRTPS_DEFAULT_PROFILES_FILE up to "
+            "Jazzy), or publish compressed images"
+        )
+        overloaded = "this computer or the network is overloaded, or the publisher drops them"
         if self.image_bytes < LARGE_BYTES:
+            return f"{what} although their CameraInfo did: {overloaded}"
+        megabytes = f"{self.image_bytes / 1e6:.1f} MB"
+        if self.lost < NEARLY_ALL * self.expected:
             return (
-                f"{what} although their CameraInfo did: this computer or the network is "
-                "overloaded, or the publisher drops them"
+                f"{what} although their CameraInfo did: {overloaded}; or, at {megabytes} an "
+                f"image, its shared memory segment is too small: {setting}"
             )
         return (
-            f"{what} although their CameraInfo did; at {self.image_bytes / 1e6:.1f} MB an image is "
-            "too large for Fast DDS' default shared memory segment: start the process that "
-            f"PUBLISHES {topic} with FASTDDS_DEFAULT_PROFILES_FILE={profile} "
-            "(FASTRTPS_DEFAULT_PROFILES_FILE up to Jazzy), or publish compressed images"
+            f"{what} although their CameraInfo did; at {megabytes} an image is too large for Fast "
+            f"DDS' default shared memory segment: {setting}"
         )
 
 

@@ -49,7 +49,7 @@ class CameraFacts:
         name: The camera.
         image_topic: Its image topic.
         camera_info_topic: Its calibration's topic.
-        image_publishers: Publishers of the image topic in the graph.
+        image_publishers: Publishers of the image topic, of the expected type, in the graph.
         info_publishers: Publishers of the calibration's topic in the graph.
         has_info: A CameraInfo is there.
         wrong_type: Message type that is published on the image topic in place of the expected one.
@@ -163,11 +163,11 @@ def _arrival_reason(situation: Situation, camera: CameraFacts) -> Reason | None:
     health, topic = situation.health.get(camera.name, NO_RECORD), camera.image_topic
     newest_ns = health.last_received_ns
     if newest_ns is None or situation.now_ns - newest_ns > situation.silent_after_ns:
+        if camera.wrong_type:
+            return Reason(camera.name, "wrong_type", wrong_type_message(camera))
         if camera.image_publishers == 0:
             ended = "" if newest_ns is None else " any more"
             return Reason(camera.name, "no_publisher", f"nobody publishes {topic}{ended}")
-        if camera.wrong_type:
-            return Reason(camera.name, "wrong_type", wrong_type_message(camera))
         if health.counts["incompatible_qos"] and newest_ns is None:
             return Reason(camera.name, "incompatible_qos", _qos_message(health, topic))
         if camera.loss:

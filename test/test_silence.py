@@ -101,7 +101,7 @@ def test_simulated_time_without_a_clock_is_named() -> None:
         ),
         (camera("cam_b", NEVER), "no_image", "no image ever came"),
         (
-            camera("cam_b", NEVER, wrong_type="sensor_msgs/msg/Image"),
+            camera("cam_b", NEVER, image_publishers=0, wrong_type="sensor_msgs/msg/Image"),
             "wrong_type",
             "set input.compressed to false",
         ),

@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.context import Context
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rig_bench import CAMERAS, MS, RELIABLE, RigBench
@@ -41,6 +43,8 @@ def start_apart(bench: RigBench, topic: str, **parameters: Any) -> None:
     """Start a node that expects one camera on a topic of which the rig knows nothing."""
     start(bench, activate=False, cameras__cam_back__image_topic=topic, **parameters)
     assert bench.node is not None
+    for camera in CAMERAS:
+        bench.publisher(camera)
     bench.node.autostart()
     bench.calibrate()
 
@@ -92,13 +96,20 @@ def test_a_camera_that_falls_silent_is_named_and_the_status_recovers(bench: RigB
     assert bench.diagnostics["output"].level == DiagnosticStatus.OK
 
 
-def test_an_image_of_the_other_kind_is_named_with_the_parameter(bench: RigBench) -> None:
+def test_an_image_of_the_other_kind_is_named_with_the_parameter(
+    bench: RigBench, ros_domain: int
+) -> None:
     start_apart(bench, "/jpegs")
-    bench.rig.create_publisher(CompressedImage, "/jpegs", RELIABLE)
+    elsewhere = Context()  # one participant cannot have two types on a topic
+    rclpy.init(context=elsewhere, domain_id=ros_domain)
+    driver = rclpy.create_node("driver", context=elsewhere)
+    driver.create_publisher(CompressedImage, "/jpegs", RELIABLE)
 
     message = wait_for_reason(bench, CAMERA, "wrong_type", bench.publish_cycle)
 
     assert "set input.compressed to true" in message
+    driver.destroy_node()
+    rclpy.shutdown(context=elsewhere)
 
 
 def test_a_qos_that_does_not_match_is_the_reason(bench: RigBench) -> None:
