@@ -15,6 +15,7 @@ from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
 from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.latency import LatencyWindow
+from simdistill_ros.output_quality import quality_of
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameters import LiveParameters, NodeParameters
 from simdistill_ros.silence import OUTPUT, cause_of_error
@@ -69,8 +70,8 @@ class Pipeline:
             parameters,
             calibrations,
             transforms,
-            health=health,
             stopping=lambda: self._worker.stopping,
+            report=health.fault_from,
         )
         self.preparer = ImagePreparer(calibrations.get, parameters.input, detector.input_rule)
         self._worker.start()
@@ -105,35 +106,44 @@ class Pipeline:
 
     def _process(self, messages: MessageSet) -> None:
         started_ns = time.monotonic_ns()
+        live = self._live_parameters()
         try:
-            snapshot = self._builder.build(messages)
+            snapshot = self._builder.build(messages, live.missing)
         except SnapshotFault as fault:
             for one in fault.faults:
                 self._health.fault_from(one)
             return
         built_ns = time.monotonic_ns()
-        for camera in messages.images:
+        for camera in messages.fresh.keys() - set(snapshot.missing):
             self._health.good(camera)
+        quality = quality_of(snapshot)
         try:
-            live = self._live_parameters()
             detections = self._detector.detect(snapshot, live.score_threshold)
-            detections = self._in_output_frame(best(detections, live.max_detections))
+            detections = best(detections, live.max_detections)
+            seen = quality.seen(detections)
+            unseen = int((~seen).sum())
+            if live.suppresses_blind:
+                detections, seen = detections.select(seen), seen[seen]
+            detections = self._in_output_frame(detections)
         except InputFault as fault:
             self._health.fault_from(fault)
             return
         detected_ns = time.monotonic_ns()
-        self._outputs.publish(detections, live.marker_lifetime_ns)
+        self._outputs.publish(detections, live.marker_lifetime_ns, seen)
+        frame = self._parameters.base_frame
+        self._outputs.publish_quality(quality, unseen, frame, self._node_name)
         published_ns = time.monotonic_ns()
         self._published += 1
         self.last_published_ns = published_ns
         self._health.good("inference")
         self._health.received(OUTPUT)
         self._health.good(OUTPUT)
-        prepared = [received.image.result() for received in messages.images.values()]
+        used = messages.fresh.keys() - set(snapshot.missing)
+        prepared = [messages.fresh[camera].image.result() for camera in used]
         self._report(
             messages,
-            decode_image=max(image.decode_ns for image in prepared),
-            render_image=max(image.render_ns for image in prepared),
+            decode_image=max((image.decode_ns for image in prepared), default=0),
+            render_image=max((image.render_ns for image in prepared), default=0),
             queue=started_ns - messages.complete_ns,
             snapshot=built_ns - started_ns,
             **self._detector.durations_ns,
@@ -143,7 +153,7 @@ class Pipeline:
 
     def _report(self, messages: MessageSet, **stages_ns: int) -> None:
         """Publish what a snapshot's stages took, and once a second the percentiles."""
-        arrivals = [received.arrival_ns for received in messages.images.values()]
+        arrivals = [received.arrival_ns for received in messages.fresh.values()]
         now_ns = time.monotonic_ns()
         total_ns = now_ns - max(arrivals)
         durations_ns = {
