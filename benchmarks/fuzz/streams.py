@@ -19,6 +19,7 @@ from simdistill_ros.conversions import stamp_to_msg
 from simdistill_ros.core.preprocess import InputRule
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.health import Health
+from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import NativeSync
 from simdistill_ros.parameters import CameraTopics, declare_parameters, read_parameters
@@ -83,10 +84,18 @@ class StreamCases:
             preparer=self._preparer,
             sync=self._sync,
             calibrations=calibrations,
+            losses={name: LossMeter() for name in CAMERAS},
             health=self.health,
+            ros_now_ns=lambda: self._stamp_ns,
             on_set=self._sets.append,
         )
-        self._builder = SnapshotBuilder(settings, calibrations, tree, stopping=lambda: False)
+        self._builder = SnapshotBuilder(
+            settings,
+            calibrations,
+            tree,
+            stopping=lambda: False,
+            report=self.health.fault_from,
+        )
         for camera in CAMERAS:
             self._inputs._on_info(camera, camera_info(camera))
         self._stamp_ns = START_NS

@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("rclpy")
 
 import torch
-from benchmarks.fuzz.small_package import write_package
 from faults.fault_bench import FaultBench
 from faults.package_faults import START_FAULTS, StartFault
 from rclpy.parameter import Parameter
 from rig_bench import OneBoxDetector
 
+from benchmarks.fuzz.small_package import write_package
 from simdistill_ros.core.golden import load_golden
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.detector_node import DetectorNode
