@@ -16,6 +16,7 @@ from benchmarks.fuzz.pictures import mutate_raw
 from benchmarks.fuzz.seeds import CAMERAS, START_NS, camera_info, mounts, raw_image
 from simdistill_ros.camera_inputs import CameraInputs, TransformInput
 from simdistill_ros.conversions import stamp_to_msg
+from simdistill_ros.core.missing_cameras import MissingCameras
 from simdistill_ros.core.preprocess import InputRule
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.health import Health
@@ -143,7 +144,7 @@ class StreamCases:
         built, faults = 0, 0
         for messages in self._sets:
             try:
-                snapshot = self._builder.build(messages)
+                snapshot = self._builder.build(messages, MissingCameras())
             except SnapshotFault:
                 faults += 1
                 continue

@@ -95,6 +95,13 @@ class FaultBench(RigBench):
             if status.name.endswith(f": {subject}") and cause in status.message
         ]
 
+    def counted_in(self, subject: str, cause: str) -> list[str]:
+        """Return the texts of statuses whose counters show a cause, once it was counted again."""
+        if not self.new_count(subject, cause):
+            return []
+        of_subject = [s for s in self.statuses if s.name.endswith(f": {subject}")]
+        return [s.message for s in of_subject if f"count.{cause}" in {v.key for v in s.values}]
+
     def answers_to_spoilt(self) -> list[int]:
         """Return the stamps of spoilt cycles that were answered with detections."""
         answered = {stamp_ns_from_msg(message.header.stamp) for message in self.detections}

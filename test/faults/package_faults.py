@@ -97,8 +97,6 @@ START_FAULTS: tuple[StartFault, ...] = (
                parameters={"backend": "torch", "device": "cuda"}, recovery=RESTART),
     StartFault("ONNX Runtime asked for, package not exported", "device", ("simdistill export",),
                card_with(onnx=None), {**ONNX}, RESTART),
-    StartFault("unknown device", "device", ("device", "banana"),
-               parameters={"device": "banana"}, recovery=RESTART),
     StartFault("cameras that the model does not have", "parameter", ("cameras.names",),
                parameters={"cameras.names": "cam_top"}, recovery=RESTART),
     StartFault("two cameras on one topic", "parameter", ("cam_front/image_rect", "cam_back"),
