@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 
+from benchmarks.bench_detector import HEIGHT, WIDTH
 from benchmarks.bench_node import OFFSETS_MS, StubDetector, _identity
 from benchmarks.soak.account import account_of, growth, problems
 from benchmarks.soak.stream import faults_of_block, hostile_stream
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
+from simdistill_ros.replay.bag_storage import BagMessage
 from simdistill_ros.replay.faults.parse import format_fault
 
 RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
@@ -98,10 +100,10 @@ class Rig:
         while (left_s := until_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=min(left_s, 0.01))
 
-    def play(self, seconds: float, rate: float, seed: int, process: int) -> list[float]:
+    def play(self, stream: Iterable[BagMessage], start_ns: int, process: int) -> list[float]:
         """Send the stream at its times; return samples of the process' memory, megabytes."""
-        start_ns, started_s, memory = time.time_ns(), time.monotonic(), []
-        for message in hostile_stream(start_ns, seconds, rate, seed):
+        started_s, memory = time.monotonic(), list[float]()
+        for message in stream:
             due_s = started_s + (message.stamp_ns - start_ns) / 1e9
             if (left_s := due_s - time.monotonic()) > 0:
                 self.spin(left_s)
@@ -127,7 +129,13 @@ def memory_mb(process: int) -> float:
     return 0.0
 
 
-def soak(seconds: float, rate: float, seed: int, domain: int) -> dict[str, Any]:
+def soak(
+    seconds: float,
+    rate: float,
+    seed: int,
+    domain: int,
+    image_hw: tuple[int, int] = (HEIGHT, WIDTH),
+) -> dict[str, Any]:
     """Run and return the report; `problems` says what is wrong with it."""
     environment = {**PROCESS_ENVIRONMENT, **os.environ, "ROS_DOMAIN_ID": str(domain)}
     command = [sys.executable, "-c", "from benchmarks.soak.__main__ import run_node as r; r()"]
@@ -135,7 +143,9 @@ def soak(seconds: float, rate: float, seed: int, domain: int) -> dict[str, Any]:
     rig = Rig(domain)
     try:
         rig.wait_for_node()
-        memory = rig.play(seconds, rate, seed, child.pid)
+        start_ns = time.time_ns()
+        stream = hostile_stream(start_ns, seconds, rate, seed, image_hw)
+        memory = rig.play(stream, start_ns, child.pid)
         rig.spin(SETTLE_S)
         report = _report(rig, memory, rate, seed)
     finally:
