@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them.
 
-`python -m benchmarks load` is the long one and has a file of its own.
+`python -m benchmarks load` is the long one, `python -m benchmarks detector` compares the backends;
+each has a file of its own.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import datetime
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import camera_loss
+from benchmarks import camera_loss, detector_paths
 from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_load import bench_load
 from benchmarks.bench_node import bench_node
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
-from benchmarks.tables import render
+from benchmarks.tables import paths_table, render
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -30,6 +32,9 @@ def main() -> None:
     """Measure, save, render; or run the measurement that the first argument names."""
     if sys.argv[1:2] == ["camera_loss"]:
         camera_loss.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["detector"]:
+        compare_paths(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
@@ -60,6 +65,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         print(f"measuring {name} ...", flush=True)
         results[name] = run()
     return results
+
+
+def compare_paths(argv: Sequence[str]) -> None:
+    """Measure every path from JPEGs to boxes, save, render."""
+    arguments = detector_paths.arguments(argv)
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+    }
+    results["paths"] = detector_paths.bench_paths(
+        arguments.model, arguments.rounds, arguments.threads
+    )
+    print("\n".join(paths_table(results["paths"])))
+    if not arguments.no_save:
+        save(results, "-paths")
+        (FOLDER / "README.md").write_text(render(RESULTS))
 
 
 def load() -> None:

@@ -63,7 +63,9 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
     is_large = weight.numel() * rows.shape[1] * rows.element_size() > MAX_GATHERED_BYTES
     corners = 1 if is_large else 4
     total = rows.new_zeros(len(index), 1, rows.shape[1])
-    for some, their_weight in zip(index.split(corners, -1), weight.split(corners, -1), strict=True):
+    for some, their_weight in zip(
+        torch.split(index, corners, -1), torch.split(weight, corners, -1), strict=True
+    ):
         gathered = rows.index_select(0, some.flatten()).view(len(index), -1, rows.shape[1])
         total = total + their_weight.flatten(1)[:, None] @ gathered  # (M, 1, C)
     return total[:, 0]
