@@ -12,12 +12,14 @@ from typing import Any
 
 from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_node import bench_node
+from benchmarks.bench_pooling import bench_pooling
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
 from benchmarks.tables import render
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
+NAMES = ("detector", "pooling", "node", "sync")
 
 
 def main() -> None:
@@ -28,10 +30,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="snapshots timed (default: 40)")
     parser.add_argument("--seconds", type=float, default=20, help="node run (default: 20 s)")
     parser.add_argument("--threads", type=int, default=2, help="decoding threads (default: 2)")
+    parser.add_argument("--only", choices=NAMES, help="measure this alone, keep the day's others")
     parser.add_argument("--render-only", action="store_true", help="only rewrite the README")
     arguments = parser.parse_args()
     if not arguments.render_only:
-        save(measure(arguments))
+        save(measure(arguments), keep_others=arguments.only is not None)
     (FOLDER / "README.md").write_text(render(RESULTS))
     print(f"wrote {FOLDER / 'README.md'}")
 
@@ -45,19 +48,24 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     detector = (arguments.model, arguments.rounds, arguments.threads, arguments.backend)
     for name, run in (
         ("detector", lambda: bench_detector(*detector)),
+        ("pooling", lambda: bench_pooling(arguments.rounds)),
         ("node", lambda: bench_node(arguments.seconds)),
         ("sync", bench_sync),
     ):
+        if arguments.only not in (None, name):
+            continue
         print(f"measuring {name} ...", flush=True)
         results[name] = run()
     return results
 
 
-def save(results: dict[str, Any]) -> None:
-    """Write the numbers of this machine and day."""
+def save(results: dict[str, Any], *, keep_others: bool = False) -> None:
+    """Write the numbers of this machine and day, beside those of earlier today if asked to."""
     RESULTS.mkdir(exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", results["machine"]["processor"].lower()).strip("-")
     path = RESULTS / f"{slug}-{results['machine']['cores']}cores-{results['date']}.json"
+    if keep_others and path.exists():
+        results = json.loads(path.read_text()) | results
     path.write_text(json.dumps(results, indent=2) + "\n")
     print(f"wrote {path}")
 

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from simdistill_ros.core.network.convolutions import at_least_float32
 from simdistill_ros.core.network.sampling import SumForm, bilinear_corners, weighted_row_sums
 
 
@@ -120,14 +121,15 @@ class DeformableAttention(nn.Module):
         height, width = self.map_hw
         query = rows + self.position_embedding()
         shape = (*rows.shape[:2], self.heads, self.points)
-        offsets = self.offsets(query).view(*shape, 2)
+        offsets = at_least_float32(self.offsets(query)).view(*shape, 2)
         v, u = torch.meshgrid(
             torch.arange(height, device=rows.device),
             torch.arange(width, device=rows.device),
             indexing="ij",
         )
         own = torch.stack([u.flatten(), v.flatten()], -1) + self.shift_px  # (H * W, 2)
-        return own[:, None, None] + offsets, self.attention(query).view(shape).softmax(-1)
+        attention = at_least_float32(self.attention(query)).view(shape)
+        return own[:, None, None] + offsets, attention.softmax(-1)
 
     def position_embedding(self) -> Tensor:
         """Return the learned embedding of each cell, (H * W, C)."""
