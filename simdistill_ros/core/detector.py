@@ -137,7 +137,7 @@ class Detector:
         tables = self.tables_of(network_input)
         marks.append(self._clock_ns())
         if isinstance(self._backend, FrameBackend):
-            detections = self._backend.detect_frame(network_input.images, tables, threshold)
+            detections = self._backend.detect_frame(tuple(network_input.images), tables, threshold)
             detections = replace(detections, stamp_ns=snapshot.stamp_ns)
             marks.append(self._clock_ns())
         else:

@@ -162,7 +162,7 @@ class DeviceDecoder:
     def _boxes(self, picked: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return boxes (T, M, 9) at cells, and the centres that the head regressed (T, M, 3)."""
         card = self._card
-        reg, height, dim, rot, velocity = picked.split([2, 1, 3, 2, 2], -1)
+        reg, height, dim, rot, velocity = torch.split(picked, [2, 1, 3, 2, 2], -1)
         sizes = dim.exp()
         yaw = torch.atan2(rot[..., :1], rot[..., 1:])
         if card.legacy.lidar_box_convention:

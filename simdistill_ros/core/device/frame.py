@@ -137,7 +137,7 @@ class DeviceFrame:
     def capture(self) -> None:
         """Record a frame as a CUDA graph; what is in the buffers is run a few times for it."""
         self._graph = None
-        side = torch.cuda.Stream(self._device)
+        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.inference_mode(), torch.cuda.stream(side):
             for _ in range(WARM_UP_RUNS):

@@ -94,7 +94,7 @@ def _in_16_bits(weights: FloatMatrix) -> FloatMatrix:
     bits = 0
     while bits < MAX_WEIGHT_BITS and int(weights.max() * 2 ** (bits + 1) + 0.5) < 2**15:
         bits += 1
-    return np.sign(weights) * np.floor(np.abs(weights) * 2**bits + 0.5) / 2**bits
+    return np.asarray(np.sign(weights) * np.floor(np.abs(weights) * 2**bits + 0.5) / 2**bits)
 
 
 def _triangle(x: FloatMatrix) -> FloatMatrix:
