@@ -13,10 +13,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from simdistill_ros.core.camera import CameraCalibration
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.snapshot import ImageArray
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 PIXELS_PER_RAD = 520.0
 HALF_HEIGHT_RAD = 0.38
@@ -84,7 +88,7 @@ def count_agreeing(first: PlacedPicture, second: PlacedPicture) -> int | None:
     return int(_agree(rays[0], rays[1], baseline).sum())
 
 
-def _agree(first: FloatArray, second: FloatArray, baseline: FloatArray) -> np.ndarray:
+def _agree(first: FloatArray, second: FloatArray, baseline: FloatArray) -> BoolArray:
     """Tell which pairs of unit rays (M, 3) may come from one thing."""
     angles = np.arccos(np.clip((first * second).sum(axis=1), -1.0, 1.0))
     near = angles <= np.linalg.norm(baseline) / NEAREST_M + SLACK_RAD
@@ -104,7 +108,7 @@ def _looking_along(azimuth_rad: float) -> FloatArray:
 
 def _features(
     picture: PlacedPicture, ego_from_view: FloatArray, half_width_rad: float
-) -> tuple[FloatArray, np.ndarray]:
+) -> tuple[FloatArray, ImageArray]:
     """Return unit rays (M, 3) in the virtual view, and descriptors (M, 32)."""
     half_u = PIXELS_PER_RAD * np.tan(min(half_width_rad, 1.0))
     half_v = PIXELS_PER_RAD * np.tan(HALF_HEIGHT_RAD)
@@ -118,7 +122,7 @@ def _features(
     seen = cv2.warpPerspective(np.full_like(grey, 255), image_from_view, size, flags=flags)
     # Keep off the picture's edge, which is a feature of the picture and not of the world.
     seen = cv2.erode(seen, np.ones((25, 25), np.uint8), borderValue=0)
-    keypoints, descriptors = cv2.ORB_create(FEATURES, fastThreshold=7).detectAndCompute(
+    keypoints, descriptors = cv2.ORB.create(FEATURES, fastThreshold=7).detectAndCompute(
         warped, (seen == 255).astype(np.uint8)
     )
     if descriptors is None:
@@ -128,7 +132,7 @@ def _features(
     return rays / np.linalg.norm(rays, axis=1, keepdims=True), descriptors
 
 
-def _matches(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _matches(first: ImageArray, second: ImageArray) -> IntArray:
     """Return index pairs (M, 2) of features that are each other's best match by some margin."""
     if len(first) < 2 or len(second) < 2:
         return np.zeros((0, 2), int)

@@ -60,7 +60,7 @@ class Recorder:
             return type_name in (COMPRESSED_TYPE, RAW_TYPE)
         if topic in self._infos:
             return type_name == INFO_TYPE
-        return topic in TF_TOPICS and type_name == TF_TYPE or (topic, type_name) == CLOCK
+        return (topic in TF_TOPICS and type_name == TF_TYPE) or (topic, type_name) == CLOCK
 
     def take(self, topic: str, message: Any, arrival_ns: int) -> None:
         """Take one message of a topic in `topics`."""

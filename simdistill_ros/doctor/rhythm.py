@@ -59,7 +59,7 @@ class SetsSeen:
     """The sets that the cameras' stamps make.
 
     Attributes:
-        cycles: Images of the busiest camera.
+        cycles: Different stamps of the busiest camera.
         sets: Complete sets within the node's tolerance.
         out_of_tolerance: Complete ones that spread too far for it.
         spreads_ns: Spread of every complete set, whatever the tolerance.
@@ -92,7 +92,7 @@ def sets_of(rig: Rig) -> SetsSeen | None:
     spreads = tuple(one.spread_ns for one in wide)
     jitter_ns = phases.jitter_ns if phases else 0
     return SetsSeen(
-        cycles=max(len(camera.images) for camera in cameras),
+        cycles=max(len(set(camera.images.stamps_ns)) for camera in cameras),
         sets=len(narrow),
         out_of_tolerance=sum(spread > plan.tolerance_ns for spread in spreads),
         spreads_ns=spreads,

@@ -101,7 +101,7 @@ def fits_name(name: str, azimuth_deg: float) -> bool | None:
 def is_body_frame(ego_from_cam: FloatArray) -> bool:
     """Tell whether this frame has z up and x outward: a body frame in an optical one's place."""
     forward, _, up = ego_from_cam[:3, :3].T
-    return bool(abs(up[2]) > math.cos(math.radians(30.0)) and abs(forward[2]) < 0.5)
+    return bool(abs(up[2]) > math.cos(math.radians(20.0)) and abs(forward[2]) < 0.35)
 
 
 def is_inverted(ego_from_cam: FloatArray) -> bool:

@@ -18,7 +18,8 @@ _NO_VIEW_FROM = (
     "base_frame_missing", "camera_frame_missing", "frame_id_empty", "tf_not_connected",
     "tf_two_parents", "tf_loop", "tf_late", "tf_invalid", "qos_incompatible", "stamp_zero",
     "extrinsics_inverted", "frame_not_optical", "camera_steep", "camera_rolled",
-    "azimuth_unexpected", "extrinsics_shared", "intrinsics_not_scaled", "field_of_view_odd",
+    "azimuth_unexpected", "extrinsics_shared", "principal_point_off",
+    "intrinsics_not_scaled", "field_of_view_odd",
     "topic_type", "tf_stale", "stamp_epoch", "clock_offset", "cameras_swapped",
 )  # fmt: skip
 COVERAGE_GAP = Kind(

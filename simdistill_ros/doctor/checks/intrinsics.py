@@ -97,6 +97,7 @@ INFO_CHANGES = Kind(
     Severity.WARNING,
     "A camera's CameraInfo changes while it runs.",
     "Stop the second source of CameraInfo, or the online calibration.",
+    explained_by=("info_unusable", "uncalibrated"),
 )
 _KIND_OF_CAUSE = {
     "uncalibrated": UNCALIBRATED,

@@ -36,69 +36,80 @@ EXTRINSICS_INVERTED = Kind(
     "Parent and child of a camera's transform are exchanged: the inverse makes sense, this not.",
     "Publish base_link -> camera with the camera's pose in base_link.",
 )
+_NO_TREE = ("tf_loop", "tf_two_parents")
 FRAME_NOT_OPTICAL = Kind(
     "frame_not_optical",
     Severity.ERROR,
     "The frame_id is a body frame (x forward, z up), not an optical one (z forward, y down).",
     "Publish an optical frame, rotated by roll -90, yaw -90 degrees against the body frame, and "
     "put its name into frame_id (REP-103).",
-    explained_by=("extrinsics_inverted",),
+    explained_by=(
+        *_NO_TREE,
+        "extrinsics_inverted",
+    ),
 )
 TRANSLATION_UNITS = Kind(
     "translation_units",
     Severity.ERROR,
     "A camera is too far from the vehicle: its position is in millimetres or centimetres.",
     "Publish metres (REP-103).",
-    explained_by=("extrinsics_inverted",),
+    explained_by=(
+        *_NO_TREE,
+        "extrinsics_inverted",
+    ),
 )
 CAMERA_MISPLACED = Kind(
     "camera_misplaced",
     Severity.WARNING,
     "A camera sits below the ground, higher than a lorry, or far from the vehicle.",
     "Check the extrinsics, and that base_frame lies on the vehicle.",
-    explained_by=("extrinsics_inverted", "translation_units"),
+    explained_by=(*_NO_TREE, "extrinsics_inverted", "translation_units"),
 )
 CAMERA_ROLLED = Kind(
     "camera_rolled",
     Severity.WARNING,
     "A camera's extrinsics are upside down or lie on their side.",
     "Right only where the camera is mounted so; else correct the rotation's roll.",
-    explained_by=("extrinsics_inverted", "frame_not_optical", "camera_steep"),
+    explained_by=(*_NO_TREE, "extrinsics_inverted", "frame_not_optical", "camera_steep"),
 )
 CAMERA_STEEP = Kind(
     "camera_steep",
     Severity.WARNING,
     "A camera looks steeply up or down; the models are trained with cameras that look ahead.",
     "Check the extrinsics' pitch, and that frame_id names the optical frame.",
-    explained_by=("extrinsics_inverted", "frame_not_optical"),
+    explained_by=(*_NO_TREE, "extrinsics_inverted", "frame_not_optical"),
 )
 EXTRINSICS_SHARED = Kind(
     "extrinsics_shared",
     Severity.ERROR,
     "Two cameras have the same pose, to the last digit.",
     "Give each camera its own frame and its own extrinsics.",
-    explained_by=("extrinsics_inverted",),
+    explained_by=(
+        *_NO_TREE,
+        "extrinsics_inverted",
+    ),
 )
 RIG_TURNED = Kind(
     "rig_turned",
     Severity.ERROR,
     "All cameras are turned by one angle against their names: base_frame is not x forward.",
     "Use a base_frame with x forward, y left, z up (REP-103); some LiDAR frames have y forward.",
-    explained_by=("extrinsics_inverted", "frame_not_optical"),
+    explained_by=(*_NO_TREE, "extrinsics_inverted", "frame_not_optical"),
 )
 CAMERAS_SWAPPED = Kind(
     "cameras_swapped",
     Severity.ERROR,
     "Two cameras look where the other's name says: left and right or front and back are swapped.",
     "Exchange the two cameras' topics in cameras.<name>, or their frames in TF.",
-    explained_by=("extrinsics_inverted", "frame_not_optical", "rig_turned"),
+    explained_by=(*_NO_TREE, "extrinsics_inverted", "frame_not_optical", "rig_turned"),
 )
 AZIMUTH_UNEXPECTED = Kind(
     "azimuth_unexpected",
     Severity.ERROR,
     "A camera looks elsewhere than its name says.",
     "Correct its topic in cameras.<name>, its frame_id, or its extrinsics' yaw.",
-    explained_by=("extrinsics_inverted", "frame_not_optical", "rig_turned", "cameras_swapped",
+    explained_by=(*_NO_TREE, "extrinsics_inverted", "frame_not_optical", "rig_turned",
+                  "cameras_swapped",
                   "extrinsics_shared", "camera_steep"),
 )  # fmt: skip
 CAMERA_LOOKS_INWARD = Kind(
@@ -106,7 +117,8 @@ CAMERA_LOOKS_INWARD = Kind(
     Severity.WARNING,
     "A camera looks across its own vehicle.",
     "Check the signs of its position and its yaw.",
-    explained_by=("extrinsics_inverted", "frame_not_optical", "rig_turned", "cameras_swapped",
+    explained_by=(*_NO_TREE, "extrinsics_inverted", "frame_not_optical", "rig_turned",
+                  "cameras_swapped",
                   "azimuth_unexpected", "translation_units", "camera_misplaced",
                   "extrinsics_shared"),
 )  # fmt: skip
@@ -228,10 +240,10 @@ def _common_turn(mountings: dict[str, Mounting]) -> float | None:
 
 def check_outward(rig: Rig) -> list[Finding]:
     """Name cameras that look across the vehicle."""
-    poses = poses_of(rig)
+    poses = {n: pose for n, pose in poses_of(rig).items() if mounting_of(pose).is_on_a_vehicle}
     if len(poses) < 3:
         return []
-    centre = np.mean([pose[:2, 3] for pose in poses.values()], axis=0)
+    centre = np.median([pose[:2, 3] for pose in poses.values()], axis=0)
     findings = []
     for name, pose in poses.items():
         away = pose[:2, 3] - centre

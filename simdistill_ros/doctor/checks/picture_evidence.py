@@ -8,7 +8,8 @@ any with what is configured; pictures without texture prove nothing and are not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -80,16 +81,24 @@ def _place(camera: CameraSeen, calibration: CameraCalibration, picture: Picture)
 
 def agreement(placed: Placed) -> dict[tuple[str, str], int]:
     """Return, for every pair of cameras that overlap, the agreeing features over all moments."""
-    found_pairs = {}
-    for first, second in combinations(placed, 2):
-        if common_sector(placed[first][0], placed[second][0]) is not None:
-            found_pairs[first, second] = _agreeing(placed, first, second)
-    return found_pairs
+    return {pair: sum(_by_moment(placed, [pair])) for pair in overlapping_pairs(placed)}
 
 
-def _agreeing(placed: Placed, first: str, second: str) -> int:
-    moments = zip(placed[first], placed[second], strict=False)
-    return sum(count_agreeing(one, two) or 0 for one, two in moments)
+def overlapping_pairs(placed: Placed) -> list[tuple[str, str]]:
+    """Return the pairs of cameras whose fields of view overlap."""
+    return [
+        (first, second)
+        for first, second in combinations(placed, 2)
+        if placed[first] and placed[second]
+        if common_sector(placed[first][0], placed[second][0]) is not None
+    ]
+
+
+def _by_moment(placed: Placed, pairs: Sequence[tuple[str, str]]) -> Iterator[int]:
+    """Yield the agreeing features of some pairs, moment by moment."""
+    moments = min((len(placed[name]) for pair in pairs for name in pair), default=0)
+    for moment in range(moments):
+        yield sum(count_agreeing(placed[a][moment], placed[b][moment]) or 0 for a, b in pairs)
 
 
 def _with_pixels(
@@ -106,82 +115,86 @@ def _with_pixels(
     return tuple(moved)
 
 
+@dataclass(frozen=True)
+class _Repair:
+    """A mistake that would explain the pictures: what they are without it, and how many agree."""
+
+    kind: Kind
+    names: tuple[str, ...]
+    what: str
+    placed: Placed
+    before: int
+    after: int
+
+    def finding(self) -> Finding:
+        text = f"{self.after} features of the overlaps agree if {self.what}, {self.before} as is"
+        return found(self.kind, self.names, text, "", as_is=self.before, changed=self.after)
+
+
 def check_pictures(rig: Rig) -> list[Finding]:
     """Try out what would make neighbouring pictures agree."""
-    placed = placed_pictures(rig)
+    placed: Placed = placed_pictures(rig)
+    findings: list[Finding] = []
     pairs = agreement(placed)
-    if not pairs:
-        return []
-    findings = _swaps(placed, pairs)
-    swapped = {name for finding in findings for name in finding.subjects}
-    findings += _turns(placed, pairs, swapped)
+    # What was wrong is put right before the next mistake is looked for: it would hide in it.
+    while len(findings) < len(placed) and (repair := _best_repair(placed, pairs)) is not None:
+        findings.append(repair.finding())
+        placed = repair.placed
+        pairs = agreement(placed)
     confirmed = {pair: n for pair, n in pairs.items() if n >= ENOUGH}
-    if confirmed:
+    if confirmed and not findings:
         text = ", ".join(f"{a} and {b}: {n}" for (a, b), n in confirmed.items())
         findings.append(found(NEIGHBOURS_AGREE, (), f"features that agree: {text}"))
     return findings
 
 
-def _affected(pairs: Mapping[tuple[str, str], int], *names: str) -> list[tuple[str, str]]:
-    return [pair for pair in pairs if set(names) & set(pair)]
-
-
-def _is_better(before: int, after: int) -> bool:
-    return after >= SURE and after >= CLEARLY_MORE * max(before, 1)
-
-
-def _swaps(placed: Placed, pairs: Mapping[tuple[str, str], int]) -> list[Finding]:
-    best: dict[tuple[str, str], tuple[int, int]] = {}
-    for first, second in combinations(placed, 2):
-        affected = _affected(pairs, first, second)
+def _best_repair(placed: Placed, pairs: Mapping[tuple[str, str], int]) -> _Repair | None:
+    """Return the change of one picture or two that makes most features agree, if it is clear."""
+    repairs = []
+    for names, kind, what, changed in _changes(placed):
+        affected = [pair for pair in pairs if set(names) & set(pair)]
         before = sum(pairs[pair] for pair in affected)
-        # Where much agrees already nothing is exchanged; that spares most of the work.
+        # Where much agrees already nothing is wrong; that spares most of the work.
         if before >= SURE:
             continue
-        trial = dict(placed)
-        trial[first] = _with_pixels(placed[first], [p.pixels for p in placed[second]])
-        trial[second] = _with_pixels(placed[second], [p.pixels for p in placed[first]])
-        after = sum(_agreeing(trial, *pair) for pair in affected)
-        if _is_better(before, after):
-            best[first, second] = (before, after)
-    findings: list[Finding] = []
-    taken: set[str] = set()
-    for (first, second), (before, after) in sorted(best.items(), key=lambda item: -item[1][1]):
-        if taken & {first, second}:
-            continue
-        taken |= {first, second}
-        text = (
-            f"{after} features of the overlaps agree if the pictures of {first} and {second} are "
-            f"exchanged, {before} as they are"
-        )
-        evidence = {"as_is": before, "exchanged": after}
-        findings.append(found(PICTURES_SWAPPED, (first, second), text, "", **evidence))
-    return findings
+        repaired = {**placed, **changed}
+        after = _count_if_promising(repaired, affected)
+        if after >= SURE and after >= CLEARLY_MORE * max(before, 1):
+            repairs.append(_Repair(kind, names, what, repaired, before, after))
+    return max(repairs, key=lambda repair: repair.after, default=None)
+
+
+def _count_if_promising(placed: Placed, pairs: Sequence[tuple[str, str]]) -> int:
+    """Return the agreeing features, or 0 as soon as the first moments show next to none."""
+    total = 0
+    for moment, number in enumerate(_by_moment(placed, pairs)):
+        total += number
+        if moment == 1 and total < SURE // 4:
+            return 0
+    return total
 
 
 _TURNS: dict[str, Callable[[ImageArray], ImageArray]] = {
     "turned by 180 degrees": lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1]),
     "mirrored": lambda pixels: np.ascontiguousarray(pixels[:, ::-1]),
 }
+_Change = tuple[tuple[str, ...], Kind, str, dict[str, tuple[PlacedPicture, ...]]]
 
 
-def _turns(
-    placed: Placed, pairs: Mapping[tuple[str, str], int], swapped: set[str]
-) -> list[Finding]:
-    findings = []
+def _changes(placed: Placed) -> Iterator[_Change]:
+    """Yield the mistakes to try: the cameras, the kind, in words, and the pictures without it."""
+    pixels = {name: [place.pixels for place in places] for name, places in placed.items()}
+    for first, second in combinations(placed, 2):
+        exchanged = {
+            first: _with_pixels(placed[first], pixels[second]),
+            second: _with_pixels(placed[second], pixels[first]),
+        }
+        what = f"the pictures of {first} and {second} are exchanged"
+        yield (first, second), PICTURES_SWAPPED, what, exchanged
     for name, places in placed.items():
-        affected = _affected(pairs, name)
-        before = sum(pairs[pair] for pair in affected)
-        if name in swapped or before >= SURE:
-            continue
         for how, turn in _TURNS.items():
-            trial = {**placed, name: _with_pixels(places, [turn(p.pixels) for p in places])}
-            after = sum(_agreeing(trial, *pair) for pair in affected)
-            if _is_better(before, after):
-                text = f"{after} features agree if the picture is {how}, {before} as it is"
-                findings.append(found(PICTURE_TURNED, name, text, as_is=before, turned=after))
-                break
-    return findings
+            turned = {name: _with_pixels(places, [turn(image) for image in pixels[name]])}
+            yield (name,), PICTURE_TURNED, f"the picture is {how}", turned
 
 
 CHECKS = (Check(check_pictures, (PICTURES_SWAPPED, PICTURE_TURNED, NEIGHBOURS_AGREE)),)

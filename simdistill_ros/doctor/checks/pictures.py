@@ -110,7 +110,7 @@ def check_exposure(rig: Rig) -> list[Finding]:
     """Name cameras without a picture."""
     findings = []
     for camera in rig.cameras:
-        greys = [picture.pixels.mean(axis=2) for picture in camera.pictures]
+        greys = [cv2.cvtColor(p.pixels, cv2.COLOR_RGB2GRAY) for p in camera.pictures]
         if not greys:
             continue
         mean = float(np.mean([grey.mean() for grey in greys]))

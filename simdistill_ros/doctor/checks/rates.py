@@ -75,9 +75,9 @@ def check_silence(rig: Rig) -> list[Finding]:
 
 
 def _is_slow(camera: CameraSeen, period_ns: int) -> bool:
-    """Tell whether a camera is slower than the others, and regular."""
+    """Tell whether a camera is slower than the others, and regular, not one that loses images."""
     rhythm = rhythm_of(camera.images)
-    if rhythm is None or rhythm.period_ns < SLOW * period_ns:
+    if rhythm is None or rhythm.period_ns < SLOW * period_ns or _lost_by_info(camera):
         return False
     gaps = [later - stamp for stamp, later in pairwise(sorted(camera.images.stamps_ns))]
     near = sum(abs(gap - rhythm.period_ns) < REGULAR * rhythm.period_ns for gap in gaps)
@@ -102,10 +102,18 @@ def lost_images(rig: Rig, camera: CameraSeen) -> int:
 
     CameraInfo that shares its stamps with the images tells exactly; else the busiest camera does.
     """
-    images, infos = set(camera.images.stamps_ns), set(camera.infos.stamps_ns)
-    if images and len(images & infos) >= 0.9 * len(images):
-        return len(infos - images)
+    by_info = _lost_by_info(camera)
+    if by_info is not None:
+        return by_info
     return max(len(c.images) for c in rig.cameras) - len(camera.images)
+
+
+def _lost_by_info(camera: CameraSeen) -> int | None:
+    """Return how many CameraInfos came without their image; None if they are not in pairs."""
+    images, infos = set(camera.images.stamps_ns), set(camera.infos.stamps_ns)
+    if not images or len(images & infos) < 0.9 * len(images):
+        return None
+    return len(infos - images)
 
 
 def check_losses(rig: Rig) -> list[Finding]:

@@ -50,7 +50,7 @@ STAMP_OLD = Kind(
     Severity.WARNING,
     "Images arrive more than a second after they were taken.",
     "Look for queues on the way (QoS depth, bridges, encoders) or for clocks that differ.",
-    explained_by=("clock_offset", "stamp_epoch", "stamp_zero"),
+    explained_by=("clock_offset", "stamp_epoch", "stamp_zero", "time_jump"),
 )
 STAMP_BACKWARD = Kind(
     "stamp_backward",

@@ -134,10 +134,12 @@ def check_tree(rig: Rig) -> list[Finding]:
     for child, names in parents.items():
         if len(names) > 1:
             text = f"{child} has the parents {' and '.join(sorted(names))}"
-            findings.append(found(TF_TWO_PARENTS, (child, *sorted(names)), text))
+            cameras = [camera.name for camera in rig.cameras if camera.frame == child]
+            findings.append(found(TF_TWO_PARENTS, (child, *sorted(names), *cameras), text))
     loop = _loop(parents)
     if loop:
-        findings.append(found(TF_LOOP, loop, " -> ".join((*loop, loop[0]))))
+        # A loop breaks every look-up, so it is about the whole rig.
+        findings.append(found(TF_LOOP, (), " -> ".join((*loop, loop[0]))))
     return findings
 
 
@@ -167,7 +169,8 @@ def check_frames(rig: Rig) -> list[Finding]:
             findings.append(found(FRAME_ID_EMPTY, camera.name, "frame_id is empty"))
         elif frames and camera.frame not in frames:
             text = f"{camera.frame} is not in the transform tree{_nearest(camera.frame, rig)}"
-            findings.append(found(CAMERA_FRAME_MISSING, camera.name, text, frame=camera.frame))
+            subjects = (camera.name, camera.frame)
+            findings.append(found(CAMERA_FRAME_MISSING, subjects, text))
         image_frames, info_frames = set(camera.images.frame_ids), set(camera.infos.frame_ids)
         if camera.frame and image_frames and info_frames and image_frames != info_frames:
             text = f"image: {', '.join(image_frames)}; CameraInfo: {', '.join(info_frames)}"
