@@ -57,15 +57,17 @@ def examine(arguments: argparse.Namespace) -> tuple[Diagnosis, str]:
     Raises:
         ValueError: If parameter file or bag cannot be read.
     """
-    # Late, so that --help needs no ROS.
-    from simdistill_ros.doctor.bag import look_at_bag
-    from simdistill_ros.doctor.live import look_at_graph
+    # Late, so that --help needs no ROS and a running graph no bag library.
     from simdistill_ros.doctor.parameter_file import plan_from_files
 
     plan = plan_from_files(arguments.params, arguments.namespace)
     if arguments.bag is not None:
+        from simdistill_ros.doctor.bag import look_at_bag
+
         rig = look_at_bag(arguments.bag, plan, arguments.seconds)
         return diagnose(rig), f"bag {arguments.bag}"
+    from simdistill_ros.doctor.live import look_at_graph
+
     return diagnose(look_at_graph(plan, arguments.seconds)), "the running graph"
 
 

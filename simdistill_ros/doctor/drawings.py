@@ -7,7 +7,7 @@ Where horizon and grid do not lie on the road's, the calibration is not that of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -68,6 +68,7 @@ def camera_drawing(rig: Rig) -> ImageArray | None:
     if not pictures:
         return None
     placed = {name: places[-1] for name, places in placed_pictures(rig).items()}
+    pictures = {name: pictures[name] for name in sorted(pictures, key=_place_in_row(placed))}
     columns = min(3, len(pictures))
     rows = math.ceil(len(pictures) / columns)
     with matplotlib.rc_context(STYLE):
@@ -82,6 +83,19 @@ def camera_drawing(rig: Rig) -> ImageArray | None:
                 axes.set_title(f"{name}: no calibration or transform", loc="left", color="#d1495b")
             axes.axis("off")
         return _render(figure)
+
+
+def _place_in_row(placed: Mapping[str, PlacedPicture]) -> Callable[[str], tuple[bool, float]]:
+    """Return a sorting key: cameras that look ahead, left to right, then those that look back."""
+
+    def key(name: str) -> tuple[bool, float]:
+        if name not in placed:
+            return True, 2 * math.pi
+        azimuth_rad = placed[name].azimuth_rad
+        looks_back = math.cos(azimuth_rad) < 0
+        return looks_back, azimuth_rad % (2 * math.pi) if looks_back else -azimuth_rad
+
+    return key
 
 
 def draw_ground(place: PlacedPicture) -> ImageArray:

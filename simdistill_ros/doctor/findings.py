@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from simdistill_ros.doctor.observations import Rig
 
-ALL = "all cameras"
+ALL = "the rig"
 
 
 class Severity(IntEnum):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import groupby
 
 from simdistill_ros.doctor import tables
 from simdistill_ros.doctor.diagnosis import Diagnosis
@@ -43,8 +44,8 @@ def format_diagnosis(diagnosis: Diagnosis, source: str, *, color: bool) -> str:
         if row:
             lines.append(f"{title}: " + ", ".join(f"{name} {value}" for name, value in row.items()))
     lines.append("")
-    for finding in diagnosis.findings:
-        lines += _finding(finding, color)
+    for _, group in groupby(diagnosis.findings, key=lambda finding: finding.code):
+        lines += _findings(list(group), color)
     errors, warnings = diagnosis.count(Severity.ERROR), diagnosis.count(Severity.WARNING)
     verdict = f"{errors} errors, {warnings} warnings"
     if diagnosis.consequences:
@@ -53,18 +54,23 @@ def format_diagnosis(diagnosis: Diagnosis, source: str, *, color: bool) -> str:
     return "\n".join(lines)
 
 
-def _finding(finding: Finding, color: bool) -> list[str]:
-    label = f"{finding.severity.label.upper()} {finding.code}"
+def _findings(findings: list[Finding], color: bool) -> list[str]:
+    """Return the lines of all findings of one kind."""
+    kind = findings[0].kind
+    label = f"{kind.severity.label.upper()} {kind.code}"
     if color:
-        label = f"{_COLORS[finding.severity]}{label}{_RESET}"
-    about = ", ".join(finding.subjects) or ALL
-    lines = [f"{label}  {about}"]
-    texts = [finding.text]
-    if finding.severity is not Severity.INFO:
-        texts += [finding.kind.meaning, f"→ {finding.fix}"]
-    for text in texts:
-        lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+        label = f"{_COLORS[kind.severity]}{label}{_RESET}"
+    lines = [label, *_wrapped(kind.meaning, "  ")]
+    for finding in findings:
+        lines += _wrapped(f"{', '.join(finding.subjects) or ALL}: {finding.text}", "  • ")
+    if kind.severity is not Severity.INFO:
+        for fix in dict.fromkeys(finding.fix for finding in findings):
+            lines += _wrapped(fix, "  → ")
     return [*lines, ""]
+
+
+def _wrapped(text: str, start: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 def _camera_table(diagnosis: Diagnosis) -> list[str]:

@@ -409,6 +409,39 @@ def close_loop(recording: Recording) -> Recording:
     return [*(e for e in recording if e.topic != "/tf"), entry]
 
 
+def lose_a_little_everywhere(recording: Recording) -> Recording:
+    """Every camera loses two images, each another two."""
+    return every(
+        numbered(images_of(c), lambda n, i=i: n not in (3 * i + 1, 3 * i + 2))
+        for i, c in enumerate(CAMERAS)
+    )(recording)
+
+
+def both_ways(recording: Recording) -> Recording:
+    """The mounting of a camera comes on /tf too."""
+    static = next(e for e in recording if e.topic == "/tf_static").message.transforms
+    one = next(t for t in static if t.child_frame_id == frame_of("cam_back"))
+    again = TFMessage(transforms=[one])
+    return [*recording, Entry("/tf", START_NS - 60 * MS, again)]
+
+
+def on_a_cab_without_news(recording: Recording) -> Recording:
+    """Cameras sit on a cab that sways; its transforms begin a second late."""
+    swaying = [
+        Entry(
+            "/tf",
+            stamp_ns + 5 * MS,
+            TFMessage(transforms=[transform("base_link", "cab", swayed(index), stamp_ns)]),
+        )
+        for index, stamp_ns in enumerate(range(START_NS + 1000 * MS, end_ns(), 50 * MS))
+    ]
+    return edit_tf_static(lambda m: renamed_parent(m, "cab"))(recording) + swaying
+
+
+def swayed(index: int) -> np.ndarray:
+    return rigid(np.eye(3), [0.0, 0.01 * (index % 5), 0.0])
+
+
 def end_ns() -> int:
     return START_NS + CYCLES * 100 * MS
 
@@ -488,12 +521,16 @@ CALIBRATION_AND_FRAMES = (
             "frame_id_differs", ("cam_back",)),
     Planted("a quaternion is all zero",
             edit_tf_static(spoil_quaternion), "tf_invalid"),
-    Planted("a camera frame has two parents", second_parent, "tf_two_parents"),
+    Planted("a camera frame has two parents", second_parent, "tf_two_parents",
+            ("cam_back",)),
     Planted("the transforms form a loop", close_loop, "tf_loop"),
     Planted("extrinsics come on tf twice a second",
             as_dynamic(500 * MS, end_ns() + 500 * MS), "tf_static_as_dynamic", CAMERAS),
     Planted("the publisher of a mounting died",
             as_dynamic(100 * MS, START_NS + 500 * MS, "cam_back"), "tf_stale", ("cam_back",)),
+    Planted("a mounting comes on tf and on tf_static", both_ways, "tf_both",
+            ("cam_back",)),
+    Planted("transforms come too late for the images", on_a_cab_without_news, "tf_late", CAMERAS),
     Planted("ego motion cannot be undone because odometry is missing",
             drop(lambda e: e.topic == "/tf"), "fixed_frame_missing", CAMERAS,
             "    fixed_frame: odom\n"),
@@ -589,6 +626,12 @@ NO_OUTPUT = (
     Planted("large raw images get lost on the way",
             to_large_raw_with_losses, "loss_large_messages", ("cam_front",),
             "    input:\n      compressed: false\n"),
+    Planted("every camera loses an image now and then", lose_a_little_everywhere,
+            "sets_incomplete"),
+    Planted("the encoding changes on the way",
+            edit(lambda e: images_of("cam_back")(e) and e.arrival_ns > START_NS + 1000 * MS,
+                 lambda m: set_format(m, "rgb8; jpeg compressed bgr8")),
+            "encoding_changes", ("cam_back",)),
     Planted("JPEGs arrive cut", edit(images_of("cam_back"), cut), "image_undecodable",
             ("cam_back",)),
     Planted("a driver fills step wrongly", wrong_step, "image_undecodable", ("cam_back",),
@@ -617,6 +660,11 @@ def same_pose(message: TFMessage, source: str, target: str) -> TFMessage:
 
 def set_frame(message: Any, frame: str) -> Any:
     message.header.frame_id = frame
+    return message
+
+
+def set_format(message: Any, text: str) -> Any:
+    message.format = text
     return message
 
 

@@ -83,8 +83,8 @@ TF_STATIC_AS_DYNAMIC = Kind(
 )
 TF_BOTH = Kind(
     "tf_both",
-    Severity.WARNING,
-    "The same transform comes on /tf and on /tf_static.",
+    Severity.ERROR,
+    "The same transform comes on /tf and on /tf_static; whichever came last holds.",
     "Stop one of the publishers; the fixed mounting belongs on /tf_static.",
 )
 TF_STALE = Kind(
@@ -98,8 +98,8 @@ TF_LATE = Kind(
     Severity.ERROR,
     "Transforms do not cover the images' stamps.",
     "Publish transforms before images or raise tf.timeout_s; compare the clocks of both sources.",
-    explained_by=("tf_stale", "tf_not_connected", "stamp_zero", "stamp_epoch", "clock_offset",
-                  "tf_two_parents", "tf_loop", "time_jump", "stamp_future"),
+    explained_by=("tf_stale", "tf_both", "tf_not_connected", "stamp_zero", "stamp_epoch",
+                  "clock_offset", "tf_two_parents", "tf_loop", "time_jump", "stamp_future"),
 )  # fmt: skip
 FIXED_FRAME_MISSING = Kind(
     "fixed_frame_missing",
@@ -130,17 +130,22 @@ def check_tree(rig: Rig) -> list[Finding]:
         parents[edge.child].append(edge.parent)
         if edge.static_count and edge.dynamic_count:
             text = f"{edge.parent} -> {edge.child} comes on /tf and on /tf_static"
-            findings.append(found(TF_BOTH, (edge.parent, edge.child), text))
+            subjects = (edge.parent, edge.child, *_cameras_on(rig, edge.child))
+            findings.append(found(TF_BOTH, subjects, text))
     for child, names in parents.items():
         if len(names) > 1:
             text = f"{child} has the parents {' and '.join(sorted(names))}"
-            cameras = [camera.name for camera in rig.cameras if camera.frame == child]
-            findings.append(found(TF_TWO_PARENTS, (child, *sorted(names), *cameras), text))
+            subjects = (child, *sorted(names), *_cameras_on(rig, child))
+            findings.append(found(TF_TWO_PARENTS, subjects, text))
     loop = _loop(parents)
     if loop:
         # A loop breaks every look-up, so it is about the whole rig.
         findings.append(found(TF_LOOP, (), " -> ".join((*loop, loop[0]))))
     return findings
+
+
+def _cameras_on(rig: Rig, frame: str) -> list[str]:
+    return [camera.name for camera in rig.cameras if camera.frame == frame]
 
 
 def _loop(parents: dict[str, list[str]]) -> tuple[str, ...]:
@@ -235,6 +240,12 @@ def check_mounting_edges(rig: Rig) -> list[Finding]:
             findings.append(found(TF_STALE, tuple(cameras), text, late_s=late_ns / 1e9))
         elif not edge.moves and edge.dynamic_count > 1:
             text = f"{where} came {edge.dynamic_count} times on /tf and never changed"
+            period_ns = (edge.newest_ns - (edge.first_ns or 0)) // (edge.dynamic_count - 1)
+            if period_ns > rig.plan.tf_timeout_ns:
+                text += (
+                    f"; it comes every {period_ns / 1e9:.2f} s, so tf.timeout_s "
+                    f"{rig.plan.tf_timeout_ns / 1e9:.2f} is too short to wait for it"
+                )
             findings.append(found(TF_STATIC_AS_DYNAMIC, tuple(cameras), text))
     return findings
 
