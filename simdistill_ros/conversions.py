@@ -11,6 +11,7 @@ import array
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Quaternion, Vector3
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
@@ -30,14 +31,20 @@ from simdistill_ros.core.frames import (
     rotation_from_quaternion,
     yaw_of_rotation,
 )
-from simdistill_ros.core.images import ImageError, decode_jpeg_png, rgb_from_encoding
+from simdistill_ros.core.images import (
+    KNOWN_ENCODINGS,
+    EncodedImage,
+    ImageError,
+    decode_jpeg_png,
+    rgb_from_encoding,
+)
 from simdistill_ros.core.snapshot import ImageArray
 from simdistill_ros.core.transform_tree import rigid_from_quaternion
 
 NANOSECONDS = 1_000_000_000
 # An image may be a resized copy of what CameraInfo describes, but not a stretched one.
 ASPECT_TOLERANCE = 0.01
-VELOCITY_FIELDS = ("x", "y", "z", "vx", "vy")
+VELOCITY_FIELDS = ("x", "y", "z", "vx", "vy", "seen")
 
 
 def stamp_ns_from_msg(stamp: Time) -> int:
@@ -55,40 +62,53 @@ def header_to_msg(frame: str, stamp_ns: int) -> Header:
     return Header(frame_id=frame, stamp=stamp_to_msg(stamp_ns))
 
 
-def image_from_msg(message: Image | CompressedImage) -> ImageArray:
-    """Return a message's pixels, (H, W, 3) uint8 RGB.
+def encoded_from_msg(message: Image | CompressedImage) -> EncodedImage:
+    """Return a message's image undecoded, its bytes shared and not copied.
 
     Encodings that `core.images` does not know are handed to cv_bridge where it is installed.
 
     Raises:
-        ImageError: If the pixels cannot be had; its `cause` names why.
+        ImageError: If cv_bridge cannot read such an encoding either.
     """
     if isinstance(message, CompressedImage):
-        return decode_jpeg_png(memoryview(message.data))
-    try:
-        return rgb_from_encoding(
-            memoryview(message.data),
-            encoding=message.encoding,
-            height=message.height,
-            width=message.width,
-            step=message.step,
-            is_bigendian=bool(message.is_bigendian),
-        )
-    except ImageError as error:
-        if error.cause != "unknown_encoding":
-            raise
-        return _rgb_through_cv_bridge(message, error)
+        return EncodedImage(memoryview(message.data))
+    if not message.encoding or message.encoding not in KNOWN_ENCODINGS:
+        return _encoded_through_cv_bridge(message)
+    return EncodedImage(
+        data=memoryview(message.data),
+        encoding=message.encoding,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+    )
 
 
-def _rgb_through_cv_bridge(message: Image, error: ImageError) -> ImageArray:
+def image_from_msg(message: Image | CompressedImage) -> ImageArray:
+    """Return a message's pixels, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: If the pixels cannot be had; its `cause` names why.
+    """
+    encoded = encoded_from_msg(message)
+    if not encoded.encoding:
+        return decode_jpeg_png(encoded.data)
+    return rgb_from_encoding(**vars(encoded))
+
+
+def _encoded_through_cv_bridge(message: Image) -> EncodedImage:
+    known = ", ".join(KNOWN_ENCODINGS)
+    unknown = f"encoding {message.encoding!r} is none of {known}"
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError:
-        raise error from None
+        raise ImageError("unknown_encoding", unknown) from None
     try:
-        return np.asarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8"))
+        pixels = np.asarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8"))
     except (CvBridgeError, ValueError, TypeError) as failure:
-        raise ImageError("unknown_encoding", f"{error}; cv_bridge says: {failure}") from failure
+        raise ImageError("unknown_encoding", f"{unknown}; cv_bridge says: {failure}") from failure
+    height, width, _ = pixels.shape
+    return EncodedImage(pixels.tobytes(), "rgb8", height, width, 3 * width)
 
 
 def image_to_msg(image: ImageArray, frame: str, stamp_ns: int) -> Image:
@@ -274,13 +294,18 @@ def _yaw_from_msg(q: Quaternion) -> float:
     return yaw_of_rotation(rotation_from_quaternion([q.w, q.x, q.y, q.z]))
 
 
-def velocities_to_msg(detections: Detections) -> PointCloud2:
+def velocities_to_msg(
+    detections: Detections, seen: npt.NDArray[np.bool_] | None = None
+) -> PointCloud2:
     """Return the companion of a Detection3DArray: one point a box, in the same order.
 
     Fields x, y, z are the box's centre in metres and vx, vy its velocity over ground in metres a
-    second, in the message's frame, all float32.
+    second, in the message's frame; seen is 0 where no image looked at the centre, else 1. All are
+    float32.
     """
-    points = np.hstack([detections.centers_m, detections.velocities_mps]).astype("<f4")
+    flags = np.ones(len(detections)) if seen is None else seen
+    columns = [detections.centers_m, detections.velocities_mps, flags[:, None]]
+    points = np.hstack(columns).astype("<f4")
     data = array.array("B")
     data.frombytes(points.tobytes())
     return PointCloud2(
@@ -292,8 +317,8 @@ def velocities_to_msg(detections: Detections) -> PointCloud2:
             for i, name in enumerate(VELOCITY_FIELDS)
         ],
         is_bigendian=False,
-        point_step=20,
-        row_step=20 * len(detections),
+        point_step=24,
+        row_step=24 * len(detections),
         data=data,
         is_dense=True,
     )
@@ -305,8 +330,8 @@ def velocities_from_msg(message: PointCloud2) -> FloatArray:
     Raises:
         ValueError: If the cloud is not one that `velocities_to_msg` makes.
     """
-    if tuple(f.name for f in message.fields) != VELOCITY_FIELDS or message.point_step != 20:
+    if tuple(f.name for f in message.fields) != VELOCITY_FIELDS or message.point_step != 24:
         names = [f.name for f in message.fields]
         raise ValueError(f"expected fields {list(VELOCITY_FIELDS)}, got {names}")
-    points = np.frombuffer(bytes(message.data), dtype="<f4").reshape(-1, 5)
-    return points[:, 3:].astype(np.float64)
+    points = np.frombuffer(bytes(message.data), dtype="<f4").reshape(-1, 6)
+    return points[:, 3:5].astype(np.float64)

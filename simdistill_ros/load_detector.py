@@ -22,15 +22,19 @@ def load_detector(parameters: NodeParameters) -> Detector:
         ModelCardError: If the card cannot be used.
         BackendError: If no backend can run here.
     """
-    return detector_of_model(parameters.model_path, parameters.device, parameters.backend)
+    return detector_of_model(
+        parameters.model_path, parameters.device, parameters.backend, parameters.precision
+    )
 
 
-def detector_of_model(name_or_path: str = "", device: str = "cpu", backend: str = AUTO) -> Detector:
+def detector_of_model(
+    name_or_path: str = "", device: str = "cpu", backend: str = AUTO, precision: str = AUTO
+) -> Detector:
     """Return a detector of a shipped model or of a model folder; see `load_detector`."""
     card = load_model_card(model_folder(name_or_path))
     if card.weights is None:
         LOGGER.warning("model %s has no trained weights: its boxes mean nothing", card.name)
-    choice = choose_backend(card, backend, device)
+    choice = choose_backend(card, backend, device, precision=precision)
     for reason in choice.refused:
         LOGGER.warning("backend refused: %s", reason)
     LOGGER.info("backend %s", choice.reason)

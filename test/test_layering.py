@@ -26,7 +26,8 @@ GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "li
 ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "network"}
 # The modules that wire the node, and so know messages besides conversions.py.
 NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
-NODE_MODULES |= {"parameters", "doctor.message_types", "doctor.live"}
+NODE_MODULES |= {"output_quality", "parameters", "parameter_changes"}
+NODE_MODULES |= {"doctor.message_types", "doctor.live"}
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def test_the_checks_of_doctor_are_pure_functions_of_what_was_seen() -> None:
 
 
 def test_network_imports_torch_and_core_only() -> None:
-    allowed = {"torch", "numpy", "safetensors"}
+    allowed = {"torch", "numpy", "safetensors", "triton"}
     for source in sources("core/network"):
         assert source.foreign <= allowed, source.name
         assert all(name.startswith("core") for name in source.ours), source.name

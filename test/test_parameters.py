@@ -114,7 +114,7 @@ def test_the_shipped_yaml_names_only_parameters_that_exist_and_states_their_defa
             continue
         assert node.has_parameter(name), f"config/detector.yaml: unknown parameter {name}"
         assert node.get_parameter(name).value == value, name
-    declared = {n for n in node._parameters if "." in n or n in ("backend", "device")}
+    declared = {n for n in node._parameters if "." in n or n in ("backend", "device", "precision")}
     ours = {n for n in declared if not n.startswith(("qos_overrides", "use_sim", "start_type"))}
     assert ours <= set(shipped)
 

@@ -18,8 +18,14 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from simdistill_ros.core.frames import FloatArray
-from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
-from simdistill_ros.core.model_card_deployment import GoldenCard, OnnxCard, OnnxFileCard
+from simdistill_ros.core.lift_geometry import BoolArray, PoolingTables, pooling_tables
+from simdistill_ros.core.model_card_deployment import (
+    GoldenCard,
+    Int8Card,
+    OnnxCard,
+    OnnxFileCard,
+    Precision,
+)
 from simdistill_ros.core.model_card_parts import (
     BevCard,
     BevEncoderCard,
@@ -70,7 +76,9 @@ class ModelCard(Section):
     training: TrainingCard | None = None
     metrics: dict[str, float] | None = None
     onnx: OnnxCard | None = None
+    onnx_fp16: OnnxCard | None = None
     golden: GoldenCard | None = None
+    int8: Int8Card | None = None
 
     _file: Path = PrivateAttr(default=Path(CARD_FILE))
 
@@ -137,6 +145,48 @@ class ModelCard(Section):
         x, y = self.bev.grid.shape_xy
         return x // self.head_stride, y // self.head_stride
 
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the graphs that stand in `onnx`."""
+        return self.onnx.precision if self.onnx else "fp32"
+
+    def in_precision(self, precision: Precision) -> ModelCard:
+        """Return the card with a precision's graphs and tolerance in place of the single ones.
+
+        Raises:
+            ModelCardError: If the package does not have the precision.
+        """
+        if precision == "int8":
+            return self.in_int8()
+        return self if precision == "fp32" else self.in_fp16()
+
+    def in_fp16(self) -> ModelCard:
+        """Return the card with the half precision graphs and the tolerance that belongs to them.
+
+        Raises:
+            ModelCardError: If the package has no half precision graphs.
+        """
+        if self.onnx_fp16 is None or self.golden is None or self.golden.tolerance_fp16 is None:
+            raise ModelCardError(
+                f"{self._file}: onnx_fp16, golden.tolerance_fp16: expected half precision graphs "
+                "and a tolerance, got none; make them with `simdistill export`"
+            )
+        golden = self.golden.model_copy(update={"tolerance": self.golden.tolerance_fp16})
+        return self.model_copy(update={"onnx": self.onnx_fp16, "golden": golden})
+
+    def in_int8(self) -> ModelCard:
+        """Return the card with the 8-bit graphs and their golden example in place of the others.
+
+        Raises:
+            ModelCardError: If the package has no 8-bit graphs.
+        """
+        if self.int8 is None:
+            raise ModelCardError(
+                f"{self._file}: int8: expected 8-bit graphs, got none; "
+                "make them with `simdistill quantize`"
+            )
+        return self.model_copy(update={"onnx": self.int8.onnx, "golden": self.int8.golden})
+
     def verified_weights(self) -> Path | None:
         """Return the weights file after checking its hash, or None for an untrained model.
 
@@ -169,7 +219,12 @@ class ModelCard(Section):
             )
         return content
 
-    def pooling_tables(self, bev_from_cam: FloatArray, input_from_cam: FloatArray) -> PoolingTables:
+    def pooling_tables(
+        self,
+        bev_from_cam: FloatArray,
+        input_from_cam: FloatArray,
+        present: BoolArray | None = None,
+    ) -> PoolingTables:
         """Return the model's pooling tables for a rig; see `lift_geometry.pooling_tables`."""
         return pooling_tables(
             self.bev.grid,
@@ -180,6 +235,7 @@ class ModelCard(Section):
             input_from_cam=input_from_cam,
             corner_aligned_frustum=self.legacy.corner_aligned_frustum,
             truncated_cells=self.legacy.truncated_cells,
+            present=present,
         )
 
 

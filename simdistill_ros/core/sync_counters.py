@@ -23,6 +23,7 @@ class CameraCounters:
         overflow: Dropped: too many cycles were open.
         out_of_tolerance: Dropped: its cycle was complete, but spread too far in time.
         reset: Dropped: time jumped backward, or the caller reset.
+        unplaced: Dropped: its camera had been away when the firing order was read.
     """
 
     received: int = 0
@@ -35,6 +36,7 @@ class CameraCounters:
     overflow: int = 0
     out_of_tolerance: int = 0
     reset: int = 0
+    unplaced: int = 0
 
     @property
     def drops(self) -> dict[str, int]:
@@ -58,6 +60,7 @@ class SyncCounters:
     Attributes:
         cameras: Counters of each camera.
         sets: Sets handed out.
+        partial_sets: Those of them that lack a camera's item of their cycle.
         incomplete_sets: Cycles given up because an item was missing.
         out_of_tolerance_sets: Complete cycles dropped because they spread too far in time.
         time_jumps: Backward jumps of time.
@@ -65,6 +68,7 @@ class SyncCounters:
 
     cameras: dict[str, CameraCounters]
     sets: int = 0
+    partial_sets: int = 0
     incomplete_sets: int = 0
     out_of_tolerance_sets: int = 0
     time_jumps: int = 0

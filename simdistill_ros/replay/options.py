@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simdistill_ros.core.frames import GLOBAL_FRAME
+from simdistill_ros.replay.faults.fault import Fault
 
 MODES = ("step", "realtime")
 
@@ -38,6 +39,9 @@ class ReplayOptions:
         attempts: Times a set is sent in `step` before it counts as lost.
         limit: Only the first keyframes of each scene; None for all.
         domain_id: DDS domain; None for a random one on this machine only.
+        faults: Planted into the stream, in this order.
+        streaming_latency_s: Give a `step` replay a streaming score too, as if every answer took so
+            long; None for none. A `realtime` replay has one of its own.
         report: Write report.html, the run as a web page.
     """
 
@@ -62,6 +66,8 @@ class ReplayOptions:
     max_age_s: float = 0.0
     limit: int | None = None
     domain_id: int | None = None
+    faults: tuple[Fault, ...] = ()
+    streaming_latency_s: float | None = None
     report: bool = True
 
 
@@ -85,3 +91,19 @@ def check_options(options: ReplayOptions) -> None:
         raise ValueError(f"--max-age-s: expected 0 or more, got {options.max_age_s}")
     if options.rate <= 0:
         raise ValueError(f"--rate: expected a positive number, got {options.rate}")
+    _check_faults(options)
+
+
+def _check_faults(options: ReplayOptions) -> None:
+    for fault in options.faults:
+        if fault.needs_realtime and options.mode == "step":
+            raise ValueError(
+                f"--fault {fault.name} changes only when messages come, and a step replay waits "
+                "for every answer: add --mode realtime"
+            )
+    latency_s = options.streaming_latency_s
+    if latency_s is not None and (latency_s < 0 or options.mode != "step"):
+        raise ValueError(
+            "--streaming-latency-s: expected 0 or more and --mode step (a realtime replay measures "
+            f"its own), got {latency_s} in mode {options.mode}"
+        )

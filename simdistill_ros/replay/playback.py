@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from simdistill_ros.replay.bag_storage import Bag, BagMessage
+from simdistill_ros.replay.bag_storage import BagMessage
+from simdistill_ros.replay.faults.cdr_stamp import stamp_ns_of_cdr
 from simdistill_ros.replay.sample_record import SampleRecord
 
 NANOSECONDS = 1_000_000_000
@@ -24,6 +25,32 @@ BULKY_BYTES = 1_000_000
 BULKY_PAUSE_S = 0.02
 # After the last image, answers may still be under way.
 QUIET_S = 2.0
+
+
+class MessageSource(Protocol):
+    """A bag, or one with faults planted in it."""
+
+    def messages(self) -> Iterator[BagMessage]:
+        """Yield all messages by log time."""
+
+
+@dataclass(frozen=True)
+class BagClock:
+    """Bag time against this machine's monotonic clock.
+
+    Attributes:
+        start_ns: Bag time at the start.
+        started_ns: Monotonic time at the start.
+        rate: Bag seconds a second.
+    """
+
+    start_ns: int
+    started_ns: int
+    rate: float
+
+    def bag_ns(self, monotonic_ns: int) -> int:
+        """Return the bag time at a monotonic time."""
+        return self.start_ns + round((monotonic_ns - self.started_ns) * self.rate)
 
 
 @dataclass(frozen=True)
@@ -42,11 +69,13 @@ class PlaybackRecord:
         published_ns: Reference stamp -> when the last image of its set was published, monotonic.
         republished: Sets that were sent again because no answer came.
         lost: Samples that never got an answer.
+        clocks: The clock of each bag that was played in real time.
     """
 
     published_ns: dict[int, int] = field(default_factory=dict)
     republished: int = 0
     lost: list[str] = field(default_factory=list)
+    clocks: list[BagClock] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,7 +89,7 @@ class StepSet:
 
 
 def step_sets(
-    bag: Bag, samples: Sequence[SampleRecord], cameras: Sequence[str]
+    bag: MessageSource, samples: Sequence[SampleRecord], cameras: Sequence[str]
 ) -> Iterator[StepSet]:
     """Yield each sample's images and camera infos, with all else that was logged since the last.
 
@@ -157,7 +186,7 @@ def _wait_for(link: Any, stamp_ns: int, timeout_s: float, check_alive: Callable[
 
 def play_realtime(
     link: Any,
-    bag: Bag,
+    bag: MessageSource,
     *,
     rate: float,
     until_ns: int,
@@ -170,27 +199,31 @@ def play_realtime(
     for message in bag.messages():
         if message.stamp_ns > until_ns:
             break
-        pace = pace or _Pace(link, message.stamp_ns, rate)
+        if pace is None:
+            clock = BagClock(message.stamp_ns, time.monotonic_ns(), rate)
+            record.clocks.append(clock)
+            pace = _Pace(link, clock)
         pace.wait_for(message.stamp_ns)
         check_alive()
         link.publish(message)
         if "/image_rect" in message.topic:
-            record.published_ns[message.stamp_ns] = time.monotonic_ns()
+            # By its own stamp, as an answer's; of a repeated image the first counts.
+            record.published_ns.setdefault(stamp_ns_of_cdr(message.data), time.monotonic_ns())
         on_message(message)
 
 
 class _Pace:
     """Bag time against wall time; keeps `/clock` going, which never runs ahead of the bag."""
 
-    def __init__(self, link: Any, start_ns: int, rate: float) -> None:
+    def __init__(self, link: Any, clock: BagClock) -> None:
         self._link = link
-        self._start_ns = start_ns
-        self._rate = rate
-        self._start_s = time.monotonic()
-        self._clock_s = -float("inf")
+        self._clock = clock
+        self._ticked_s = -float("inf")
 
     def wait_for(self, stamp_ns: int) -> None:
-        due_s = self._start_s + (stamp_ns - self._start_ns) / NANOSECONDS / self._rate
+        clock = self._clock
+        due_ns = clock.started_ns + (stamp_ns - clock.start_ns) / clock.rate
+        due_s = due_ns / NANOSECONDS
         self._tick(stamp_ns)
         while (left_s := due_s - time.monotonic()) > 0:
             self._link.spin(lambda: False, min(left_s, CLOCK_PERIOD_S))
@@ -198,10 +231,10 @@ class _Pace:
 
     def _tick(self, limit_ns: int) -> None:
         now_s = time.monotonic()
-        if now_s - self._clock_s >= CLOCK_PERIOD_S:
-            played_ns = int((now_s - self._start_s) * self._rate * NANOSECONDS)
-            self._link.publish_clock(min(self._start_ns + played_ns, limit_ns))
-            self._clock_s = now_s
+        if now_s - self._ticked_s >= CLOCK_PERIOD_S:
+            played_ns = self._clock.bag_ns(time.monotonic_ns())
+            self._link.publish_clock(min(played_ns, limit_ns))
+            self._ticked_s = now_s
 
 
 def drain(link: Any, check_alive: Callable[[], None], timeout_s: float) -> None:

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from simdistill_ros.replay.faults.fault import Fault
+from simdistill_ros.replay.faults.parse import describe_faults, parse_fault
 from simdistill_ros.replay.node_process import DetectorDiedError
 from simdistill_ros.replay.nuscenes_to_bag import INPUTS, add_dataset_arguments
 from simdistill_ros.replay.options import MODES, ReplayOptions
@@ -50,9 +52,24 @@ def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
         help="let an answer to images so much older stand in (default: 0)")  # fmt: skip
     add("--limit", type=int, help="only the first keyframes of each scene")
     add("--domain-id", type=int, help="DDS domain (default: random, this machine only)")
+    add("--fault", dest="faults", type=_fault, action="append", default=[],
+        metavar="NAME[:KEY=VALUE,...]", help="plant a fault; `help` lists all")  # fmt: skip
+    add("--streaming-latency-s", type=float, metavar="S",
+        help="step only: streaming score as if every answer took so long")  # fmt: skip
     add("--no-report", dest="report", action="store_false", help="write no report.html")
     values = vars(parser.parse_args(argv))
-    return ReplayOptions(**{**values, "scenes": tuple(values["scenes"])})
+    tuples = {name: tuple(values[name]) for name in ("scenes", "faults")}
+    return ReplayOptions(**{**values, **tuples})
+
+
+def _fault(text: str) -> Fault:
+    if text == "help":
+        print(describe_faults())
+        raise SystemExit(0)
+    try:
+        return parse_fault(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

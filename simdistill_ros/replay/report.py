@@ -79,6 +79,8 @@ def format_report(metrics: Mapping[str, Any]) -> str:
         )
     if "mAP" in metrics:
         lines += ["", *_score_lines(metrics)]
+    if streaming := metrics.get("streaming"):
+        lines += ["", _streaming_line(streaming)]
     return "\n".join(lines)
 
 
@@ -95,6 +97,13 @@ def _score_lines(metrics: Mapping[str, Any]) -> list[str]:
         cells = "".join(_cell(scores[column]) for column in _COLUMNS)
         lines.append(f"{name:<22}{count:>8}{cells}")
     return lines
+
+
+def _streaming_line(streaming: Mapping[str, Any]) -> str:
+    age = streaming["age_ms"]
+    old = f", boxes {age['median']:.0f} ms old (p95 {age['p95']:.0f})" if age else ""
+    scores = f"NDS {streaming['NDS']:.4f}, mAP {streaming['mAP']:.4f}"
+    return f"streaming (newest finished answer at each time): {scores}{old}"
 
 
 def _cell(value: float | None) -> str:

@@ -22,6 +22,7 @@ from simdistill_ros.replay.answers import Answer, AnswerBook
 from simdistill_ros.replay.bag_storage import BagMessage
 from simdistill_ros.replay.detector_link import DetectorLink
 from simdistill_ros.replay.evaluation import evaluate_submission
+from simdistill_ros.replay.faults.parse import FaultyStream, format_fault
 from simdistill_ros.replay.machine import describe_environment
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.replay.options import ReplayOptions, check_options
@@ -40,6 +41,12 @@ from simdistill_ros.replay.report import latencies_of_samples, latency_statistic
 from simdistill_ros.replay.sample_record import SampleRecord
 from simdistill_ros.replay.scene_bags import Scene, find_or_make_bags, read_scene
 from simdistill_ros.replay.session import Session, detector_session, model_facts, wait_for_detector
+from simdistill_ros.replay.streaming import (
+    finished_after,
+    finished_by_clock,
+    newest_finished,
+    streaming_facts,
+)
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 from simdistill_ros.resources import model_folder
 
@@ -94,6 +101,7 @@ def run_replay(options: ReplayOptions) -> ReplayResult:
     write_submission(submission, results)
     metrics = {
         **_scores(options, nusc, submission, list(results)),
+        **_streaming(options, nusc, scenes, link.answers, record),
         "samples": len(results),
         "answered": len(answers),
         "lost": [token for token in results if token not in answers],
@@ -115,6 +123,35 @@ def _scores(
     if nusc is None:
         return {}
     return evaluate_submission(nusc, submission, tokens, options.out / "evaluation")
+
+
+def _streaming(
+    options: ReplayOptions,
+    nusc: Any,
+    scenes: Sequence[Scene],
+    book: AnswerBook,
+    record: PlaybackRecord,
+) -> dict[str, Any]:
+    """Return the streaming score, where there is one."""
+    latency_s = options.streaming_latency_s
+    if nusc is None or (options.mode == "step" and latency_s is None):
+        return {}
+    chosen: dict[str, tuple[SampleRecord, Answer]] = {}
+    results: dict[str, list[Record]] = {s.token: [] for scene in scenes for s in scene.samples}
+    for number, scene in enumerate(scenes):
+        if latency_s is None:
+            finished = finished_by_clock(book.answers, record.clocks[number])
+        else:
+            finished = finished_after(book.answers, latency_s)
+        there = newest_finished(scene, finished)
+        chosen |= there
+        for token, (sample, answer) in there.items():
+            results[token] = _records(answer, sample, scene.poses)
+    submission = options.out / "results_streaming.json"
+    write_submission(submission, results)
+    folder = options.out / "evaluation" / "streaming"
+    scores = evaluate_submission(nusc, submission, list(results), folder)
+    return {"streaming": streaming_facts(chosen, scores, latency_s)}
 
 
 def _playback_facts(link: DetectorLink, record: PlaybackRecord) -> dict[str, Any]:
@@ -139,10 +176,11 @@ def _play(
     record: PlaybackRecord,
 ) -> None:
     what = f"{options.mode} {scene.samples[0].scene}"
+    stream = FaultyStream(scene.bag, options.faults)
     with progress_bar(what, len(scene.samples)) as bar:
         if options.mode == "step":
             patience = StepOptions(options.timeout_s, options.attempts)
-            sets = step_sets(scene.bag, scene.samples, cameras)
+            sets = step_sets(stream, scene.samples, cameras)
             play_step(
                 session.link,
                 sets,
@@ -159,7 +197,7 @@ def _play(
         last = scene.samples[-1]
         play_realtime(
             session.link,
-            scene.bag,
+            stream,
             rate=options.rate,
             until_ns=max(last.stamp_ns, *last.camera_stamps_ns.values()),
             check_alive=session.check_alive,
@@ -220,6 +258,7 @@ def _run_facts(options: ReplayOptions, scenes: Sequence[Scene]) -> dict[str, Any
         "max_age_s": options.max_age_s,
         "fixed_frame": options.fixed_frame,
         "score_threshold": options.score_threshold,
+        "faults": [format_fault(fault) for fault in options.faults] or None,
         "version": options.version,
         "scenes": [scene.samples[0].scene for scene in scenes],
     }

@@ -24,6 +24,7 @@ from simdistill_ros.report.tables import (
     fact_table,
     group_table,
     run_facts,
+    streaming_table,
     summary_tiles,
 )
 from simdistill_ros.report.viewer_data import (
@@ -105,6 +106,7 @@ def _texts(run: RunData, shown: int) -> dict[str, str]:
         "subtitle": escape(_subtitle(run)),
         "notes": notes(metrics),
         "tiles": summary_tiles(metrics),
+        "streaming": streaming_table(metrics),
         "present_map": f"{metrics['mAP_of_present_classes']:.4f}",
         "class_table": class_table(metrics, groups.by_class),
         "cut": f"{run.cut:.3f}",

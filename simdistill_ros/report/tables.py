@@ -57,6 +57,30 @@ def summary_tiles(metrics: Mapping[str, Any]) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
+def streaming_table(metrics: Mapping[str, Any]) -> str:
+    """Return the streaming score beside the ordinary one, or nothing where there is none."""
+    streaming = metrics.get("streaming")
+    if streaming is None:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in SUMMARY)
+    offline = "".join(number(metrics[name], digits=4) for name in SUMMARY)
+    online = "".join(number(streaming[name], f"streaming.{name}", 4) for name in SUMMARY)
+    change = "".join(
+        difference(metrics[name], streaming[name], more_is_better, 4)
+        for name, (_, more_is_better) in SUMMARY.items()
+    )
+    age = streaming["age_ms"]
+    old = f" They were {age['median']:.0f} ms old (median; p95 {age['p95']:.0f} ms)." if age else ""
+    return (
+        f'<table class="tight"><thead><tr><th>score</th>{head}</tr></thead><tbody>'
+        f'<tr><th scope="row">answers to the frames themselves</th>{offline}</tr>'
+        f'<tr><th scope="row">newest answer finished by then</th>{online}</tr>'
+        f'<tr><th scope="row">what latency costs</th>{change}</tr></tbody></table>'
+        f'<p class="hint">Streaming: each frame is scored with the newest answer that was there at '
+        f"its time ({streaming['answered']} of {metrics['samples']} frames had one).{old}</p>"
+    )
+
+
 def class_table(metrics: Mapping[str, Any], groups: Sequence[Group]) -> str:
     """Return AP and errors of each class, and what was found above the score cut."""
     found = {group.name: group for group in groups}

@@ -10,6 +10,7 @@ import pytest
 
 from simdistill_ros.load_detector import detector_of_model
 from simdistill_ros.pipeline import best
+from simdistill_ros.replay.faults.parse import parse_fault
 from simdistill_ros.replay.node_process import DetectorDiedError, dds_environment, running_node
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes, snapshot_of_sample
 from simdistill_ros.replay.nuscenes_to_bag import BagOptions, write_scene_bag
@@ -68,9 +69,19 @@ def test_ground_truth_comes_back_whole_without_compensation_too(dataroot, tmp_pa
 
 
 def test_ground_truth_comes_back_whole_on_a_generated_scene(generated, tmp_path, ros_domain):
-    options = ReplayOptions(out=tmp_path, dataroot=generated, oracle=True, domain_id=ros_domain)
+    options = ReplayOptions(
+        out=tmp_path,
+        dataroot=generated,
+        oracle=True,
+        streaming_latency_s=0.6,
+        domain_id=ros_domain,
+    )
     metrics = run_replay(options).metrics
     assert_ground_truth(metrics, 3)
+    streaming = metrics["streaming"]  # one keyframe is 0.5 s after the other
+    assert (streaming["answered"], streaming["given_latency_s"]) == (1, 0.6)
+    assert 950 < streaming["age_ms"]["median"] < 1050
+    assert streaming["mAP_of_present_classes"] < 0.8
     assert len(metrics["ground_truths"]) >= 6
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     assert (tmp_path / "results_nusc.json").is_file()
@@ -147,6 +158,7 @@ def test_realtime_answers_are_right_and_losses_are_counted(generated, tmp_path, 
         oracle=True,
         mode="realtime",
         rate=0.5,
+        faults=(parse_fault("jitter:max_ms=10"), parse_fault("frame_loss:probability=0.01")),
         domain_id=ros_domain,
     )
     metrics = run_replay(options).metrics
@@ -156,6 +168,14 @@ def test_realtime_answers_are_right_and_losses_are_counted(generated, tmp_path, 
     assert metrics["answered"] + len(metrics["lost"]) == metrics["samples"] == 3
     assert metrics["per_class"]["car"]["ATE"] <= 0.01
     assert metrics["latency_ms"]["median"] > 0
+    assert metrics["run"]["faults"] == [
+        "jitter:seed=0,cameras=all,max_ms=10.0",
+        "frame_loss:seed=0,cameras=all,probability=0.01",
+    ]
+    # What was there at the keyframes is older than what they were answered with in the end.
+    assert 1 <= metrics["streaming"]["answered"] <= 3
+    assert metrics["streaming"]["age_ms"]["median"] > 10
+    assert metrics["streaming"]["NDS"] < 1.0
 
 
 def test_detector_that_runs_already_is_played_to(tiny_dataroot, tmp_path, ros_domain):

@@ -247,7 +247,9 @@ def write_package(
         "training": training,
         "metrics": {name: round(value, 4) for name, value in metrics.items()} if metrics else None,
         "onnx": None,  # graphs of other weights
+        "onnx_fp16": None,
         "golden": None,
+        "int8": None,
     }
     return write_card(folder, card.model_copy(update=parts))
 

@@ -18,6 +18,7 @@ from simdistill_ros.core.model_card import ModelCard, load_model_card
 from simdistill_ros.core.network.student import Student
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.resources import model_folder
+from simdistill_training.allocator import keep_freed_memory
 from simdistill_training.batch import Batch
 from simdistill_training.callbacks import LastCheckpoint, LossLog, ProgressBar
 from simdistill_training.checkpoint import (
@@ -48,6 +49,7 @@ from simdistill_training.networks import (
 )
 from simdistill_training.pictures import TrainingPictures
 from simdistill_training.strict import config_as_dict
+from simdistill_training.teacher.cache import TeacherCache, cache_folder
 from simdistill_training.teacher.frozen import FrozenTeacher
 from simdistill_training.teacher.teacher import Teacher
 
@@ -141,6 +143,7 @@ def train(
             made with another configuration, or if weights to start from do not fit.
         ValueError: If the teacher does not fit the student.
     """
+    keep_freed_memory()
     card = card or card_of(experiment)
     machine = machine or Machine()
     last = folder / "checkpoints" / LAST_CHECKPOINT
@@ -182,7 +185,13 @@ def build_module(experiment: ExperimentConfig, card: ModelCard) -> ExperimentMod
             distiller = Distiller(
                 experiment.distillation, student_channels(card), teacher_channels(teacher.teacher)
             )
-    return ExperimentModule(experiment, card, network, distiller=distiller, teacher=teacher)
+    cache = None
+    if experiment.teacher_cache and teacher is not None:
+        views = (card, experiment.data)
+        cache = TeacherCache(cache_folder(Path(experiment.teacher_cache), teacher, views))
+    return ExperimentModule(
+        experiment, card, network, distiller=distiller, teacher=teacher, teacher_cache=cache
+    )
 
 
 def load_frozen_teacher(experiment: ExperimentConfig, card: ModelCard) -> FrozenTeacher:

@@ -15,7 +15,13 @@ from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.golden import load_golden
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
-from simdistill_ros.core.model_card_deployment import OnnxCard, OnnxFileCard
+from simdistill_ros.core.model_card_deployment import (
+    CalibrationCard,
+    Int8Card,
+    OnnxCard,
+    OnnxFileCard,
+    QuantisedScoresCard,
+)
 
 Change = Callable[[HeadMaps], None]
 
@@ -188,3 +194,124 @@ def test_an_unknown_backend_names_the_known_ones(package: ModelCard) -> None:
 def test_torch_comes_first_on_cuda_and_onnxruntime_on_the_cpu() -> None:
     assert list(backends("cpu")) == ["onnxruntime", "torch"]
     assert list(backends("cuda")) == ["torch", "onnxruntime"]
+
+
+def with_int8(card: ModelCard) -> ModelCard:
+    """The card with an 8-bit variant whose golden example is the float one, ten times looser."""
+    assert card.golden is not None
+    graph = OnnxFileCard(file="image-int8.onnx", sha256="0" * 64)
+    scores = QuantisedScoresCard(
+        data="none", frames=1, mean_ap_float=0.5, nds_float=0.5, mean_ap=0.5, nds=0.5, max_drop=0.01
+    )
+    int8 = Int8Card(
+        onnx=OnnxCard(image=graph, bev=graph, opset=20, precision="int8"),
+        golden=card.golden.model_copy(update={"tolerance": 10 * card.golden.tolerance}),
+        activations="uint8",
+        weight_bits=7,
+        float_nodes=3,
+        calibration=CalibrationCard(data="none", frames=1, method="minmax"),
+        scores=scores,
+    )
+    changed = card.model_copy(update={"int8": int8})
+    changed._file = card.file
+    return changed
+
+
+class Recalled:
+    """Answers the golden example's head maps, changed."""
+
+    description = "recalled"
+
+    def __init__(self, card: ModelCard, change: Change) -> None:
+        golden = load_golden(card)
+        assert golden is not None
+        self._maps = golden.head_maps
+        change(self._maps)
+
+    def infer(self, images: np.ndarray, tables: PoolingTables) -> HeadMaps:
+        return self._maps
+
+    def close(self) -> None:
+        pass
+
+
+def which_graphs(made: list[tuple[str, str]]):
+    """Backends that note their name and the precision of the graphs they were given."""
+
+    def named(name: str):
+        def factory(card: ModelCard, device: str) -> Backend:
+            made.append((name, card.onnx.precision if card.onnx else "none"))
+            return Recalled(card, lambda maps: None)
+
+        return factory
+
+    return {"onnxruntime": named("onnxruntime"), "torch": named("torch")}
+
+
+def test_auto_takes_int8_on_the_cpu_and_fp32_elsewhere_or_when_asked(package: ModelCard) -> None:
+    card = with_int8(package)
+    made: list[tuple[str, str]] = []
+    choice = choose_backend(card, factories=which_graphs(made))
+    assert made == [("onnxruntime", "int8")]
+    assert " int8, self-test: error " in choice.reason
+    for arguments in ({"device": "cuda"}, {"precision": "fp32"}, {"name": "torch"}):
+        made.clear()
+        choice = choose_backend(card, **arguments, factories=which_graphs(made))
+        assert made == [("torch", "none")], arguments
+        assert "int8" not in choice.reason
+
+
+def test_int8_graphs_that_fail_their_self_test_give_way_to_float_ones(package: ModelCard) -> None:
+    def wrong_in_int8(card: ModelCard, device: str) -> Backend:
+        is_int8 = card.onnx is not None and card.onnx.precision == "int8"
+        return Recalled(card, shift_heatmap if is_int8 else lambda maps: None)
+
+    choice = choose_backend(with_int8(package), factories={"altered": wrong_in_int8})
+    (refusal,) = choice.refused
+    assert refusal.startswith("altered int8: self-test: task1_heatmap differs by 0.0")
+    assert "expected at most 0.001" in refusal
+    assert choice.reason.startswith("recalled, self-test")
+
+
+def test_int8_asked_for_and_not_there_is_a_clear_error(package: ModelCard) -> None:
+    with pytest.raises(BackendError, match=r"expected 8-bit graphs, got none.*simdistill quantize"):
+        choose_backend(package, precision="int8")
+    with pytest.raises(ValueError, match="backend torch: has no int8; set precision to fp32"):
+        choose_backend(package, "torch", precision="int8")
+    with pytest.raises(ValueError, match=r"precision: expected auto, fp32, fp16, int8; got 'int4'"):
+        choose_backend(package, precision="int4")
+
+
+def with_half_graphs(package: ModelCard) -> ModelCard:
+    assert package.golden is not None
+    file = OnnxFileCard(file="image.onnx", sha256="0" * 64)
+    graphs = OnnxCard(image=file, bev=file, opset=20, precision="fp16")
+    golden = package.golden.model_copy(update={"tolerance_fp16": 0.03})
+    return package.model_copy(update={"onnx_fp16": graphs, "golden": golden})
+
+
+def test_on_cuda_half_precision_is_tried_first_within_its_own_tolerance(package: ModelCard) -> None:
+    def shift(maps: HeadMaps) -> None:  # too much for single, little enough for half precision
+        maps[1]["vel"] += 0.01 * np.abs(maps[1]["vel"]).max()
+
+    def shifted(card: ModelCard, device: str) -> Backend:
+        return Recalled(card, shift)
+
+    card = with_half_graphs(package)
+    choice = choose_backend(card, device="cuda", factories={"shifted": shifted})
+    assert choice.reason.startswith("recalled fp16, self-test: error ")
+    assert choice.refused == ()
+
+    def spoiled_in_half(card: ModelCard, device: str) -> Backend:
+        return Recalled(card, spoil if card.precision == "fp16" else lambda maps: None)
+
+    choice = choose_backend(card, device="cuda", factories={"spoiled": spoiled_in_half})
+    assert choice.reason.startswith("recalled, self-test: error ")
+    assert choice.refused[0].startswith("spoiled fp16: self-test: task0_vel differs by inf")
+
+
+def test_half_precision_that_the_package_does_not_have_is_a_clear_refusal(
+    package: ModelCard,
+) -> None:
+    with pytest.raises(BackendError, match=r"fp16: .*onnx_fp16.*`simdistill export`"):
+        choose_backend(package, precision="fp16")
