@@ -51,11 +51,13 @@ def test_the_whole_run_works_on_the_cpu_without_any_other_package(tmp_path: Path
     (file,) = tmp_path.glob("*.json")
     written = json.loads(file.read_text())
     assert written["gpu_skipped"] == []
-    assert {(row["model"], row["precision"]) for row in written["gpu_models"]} == {
-        (model, precision) for model in NAMES for precision in ("fp16", "bf16", "fp32")
+    measured = {(row["model"], row["precision"]) for row in written["gpu_models"]}
+    assert measured == {
+        *((model, "fp32") for model in NAMES),
+        *(("swint-256x704", half) for half in ("fp16", "bf16")),
     }
     assert all(check["passed"] for check in written["gpu_checks"])
-    assert len(written["gpu_checks"]) > 50
+    assert len(written["gpu_checks"]) > 40
     page = render(tmp_path)
     assert "| swint-256x704 | fp16 |" in page
     assert "checks against the CPU, 0 failed" in page
