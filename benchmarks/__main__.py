@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them.
 
-`python -m benchmarks load` is the long one and has a file of its own.
+`python -m benchmarks load` is the long one; `python -m benchmarks jpeg-scaling` needs real images.
+Both have result files of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_detector import bench_detector
+from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
 from benchmarks.bench_node import bench_node
 from benchmarks.bench_sync import bench_sync
@@ -82,6 +84,22 @@ def load() -> None:
     (FOLDER / "README.md").write_text(render(RESULTS))
 
 
+def jpeg_scaling() -> None:
+    """Measure what decoding JPEGs smaller saves and changes, save, render."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks jpeg-scaling", description=__doc__)
+    parser.add_argument("images", type=Path, help="folder with a folder of JPEGs a camera")
+    parser.add_argument("--model", default="tiny", help="model (default: tiny)")
+    parser.add_argument("--snapshots", type=int, default=12, help="sets compared (default: 12)")
+    arguments = parser.parse_args(sys.argv[2:])
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+        "jpeg_scaling": bench_jpeg_scaling(arguments.images, arguments.model, arguments.snapshots),
+    }
+    save(results, f"-jpeg-scaling-{arguments.model}")
+    (FOLDER / "README.md").write_text(render(RESULTS))
+
+
 def save(results: dict[str, Any], suffix: str = "") -> None:
     """Write the numbers of this machine and day."""
     RESULTS.mkdir(exist_ok=True)
@@ -92,4 +110,4 @@ def save(results: dict[str, Any], suffix: str = "") -> None:
 
 
 if __name__ == "__main__":
-    load() if sys.argv[1:2] == ["load"] else main()
+    {"load": load, "jpeg-scaling": jpeg_scaling}.get("".join(sys.argv[1:2]), main)()
