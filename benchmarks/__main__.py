@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import camera_loss
 from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
@@ -28,7 +29,10 @@ RESULTS = FOLDER / "results"
 
 
 def main() -> None:
-    """Measure, save, render."""
+    """Measure, save, render; or run the measurement that the first argument names."""
+    if sys.argv[1:2] == ["camera_loss"]:
+        camera_loss.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
     parser.add_argument("--backend", default="auto", help="backend to time (default: auto)")
