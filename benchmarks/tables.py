@@ -51,8 +51,16 @@ def _page(run: dict[str, Any]) -> str:
     if "pooling" in run:
         lines += ["### BEV pooling on the CPU\n", *_pooling(run["pooling"])]
     lines += gpu_sections(run)
+    if "jpeg_scaling" in run:
+        scaling = run["jpeg_scaling"]
+        lines += [
+            f"### JPEGs decoded smaller: {scaling['what']}\n",
+            f"{scaling['images']} real images. Differences of the network's input are grey levels "
+            "of 255; the error of head maps is the largest difference over the largest value.\n",
+            *_row_table(scaling["rows"]),
+        ]
     if "sync" in run:
-        lines += ["### Synchroniser, one message\n", *_sync_table(run["sync"])]
+        lines += ["### Synchroniser, one message\n", *_row_table(run["sync"])]
     return "\n".join(lines) + "\n"
 
 
@@ -89,7 +97,7 @@ def _load(load: dict[str, Any]) -> list[str]:
         f"### Load: {load['what']}\n",
         "Processor time an image, short turns taken in turn; the floor is a typed subscription "
         "with an empty callback.\n",
-        *_sync_table(load["processor"]),
+        *_row_table(load["processor"]),
         f"Long run: {run['sent']} images sent, {run['received']} received, "
         f"{run['complete_sets']} sets, {run['pipeline']['published']} published; resident memory "
         f"{run['rss_first_mib']} MiB, at the end {run['rss_last_mib']} MiB "
@@ -98,7 +106,7 @@ def _load(load: dict[str, Any]) -> list[str]:
     ]
 
 
-def _sync_table(rows: list[dict[str, Any]]) -> list[str]:
+def _row_table(rows: list[dict[str, Any]]) -> list[str]:
     keys = list(rows[0])
     lines = [
         "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
