@@ -8,6 +8,8 @@ Summing weighted rows is an embedding bag (`bag`, the fastest form on CPUs) or a
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -69,6 +71,16 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
         gathered = rows.index_select(0, some.flatten()).view(len(index), -1, rows.shape[1])
         total = total + their_weight.flatten(1)[:, None] @ gathered  # (M, 1, C)
     return total[:, 0]
+
+
+@lru_cache(maxsize=1)
+def triton_sampling() -> ModuleType | None:
+    """Return the module of the Triton kernel, or None where there is no Triton."""
+    try:
+        from simdistill_ros.core.network import sampling_triton
+    except ImportError:
+        return None
+    return sampling_triton
 
 
 def use_sum_form(network: nn.Module, form: SumForm) -> None:
