@@ -39,6 +39,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
+            "build_engines = simdistill_ros.build_engines:main",
             "detector_node = simdistill_ros.detector_node:main",
             "generate_scenes = simdistill_ros.scenes.generate:main",
             "nuscenes_to_bag = simdistill_ros.replay.nuscenes_to_bag:main",

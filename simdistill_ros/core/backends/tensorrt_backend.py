@@ -28,7 +28,7 @@ from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.network.view_transform import (
     BatchedPoolingTables,
     batch_tables,
-    pool_bev,
+    pool_two_bevs,
 )
 from simdistill_ros.core.onnx_interface import bev_interface, head_map_name, image_interface
 
@@ -60,7 +60,7 @@ class TensorRtBackend:
             self._bev = Engine(self._library, plans["bev"], bev_interface(card), name="bev graph")
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(card, error) from error
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._tables: tuple[PoolingTables, BatchedPoolingTables] | None = None
 
     @property
@@ -94,17 +94,19 @@ class TensorRtBackend:
             self._tables = (tables, on_device)
         self._image.inputs["images"].copy_(images)
         self._image.run(self._stream)
-        lifted = self._image.outputs
-        for branch in ("camera", "lidar"):
-            pooled = pool_bev(
-                lifted[f"depth_{branch}"][None],
-                lifted[f"context_{branch}"][None],
-                self._tables[1],
-                self._card.bev.grid.shape_xy,
-            )
-            self._bev.set_input(f"pooled_{branch}", pooled.permute(0, 2, 3, 1))
+        lifted = {name: values[None] for name, values in self._image.outputs.items()}
+        pooled = pool_two_bevs(
+            (
+                (lifted["depth_camera"], lifted["context_camera"]),
+                (lifted["depth_lidar"], lifted["context_lidar"]),
+            ),
+            self._tables[1],
+            self._card.bev.grid.shape_xy,
+        )
+        for name, values in zip(("pooled_camera", "pooled_lidar"), pooled, strict=True):
+            self._bev.set_input(name, values.permute(0, 2, 3, 1))
         self._bev.run(self._stream)
-        return self._head_maps(self._bev.outputs_at_once.cpu())
+        return self._head_maps(self._bev.outputs_at_once.to("cpu", copy=True))
 
     def _head_maps(self, values: torch.Tensor) -> HeadMaps:
         maps = split_views(values, bev_interface(self._card).outputs)

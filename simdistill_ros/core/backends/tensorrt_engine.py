@@ -87,7 +87,7 @@ class Engine:
 
 
 def _views_of_one(shapes: Shapes) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return one flat float32 tensor and, in it, one tensor a name; a single copy moves them all."""
+    """Return one flat float32 tensor and, in it, one a name, so that one copy moves them all."""
     sizes = {
         name: math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT for name, shape in shapes.items()
     }

@@ -15,7 +15,9 @@ from simdistill_ros.core.backends.base import BackendError
 
 LOGGER = logging.getLogger(__name__)
 OLDEST = 10
-INSTALL = "pip install tensorrt (Jetson: JetPack 6 or newer has it), or pip install tensorrt-rtx-cu13"
+INSTALL = (
+    "pip install tensorrt (Jetson: JetPack 6 or newer has it), or pip install tensorrt-rtx-cu13"
+)
 WORKSPACE_BYTES = 1 << 30
 # TF32 would round what the graph says is single precision: geometry, softmax, norms.
 FLAGS = f"strongly typed, no TF32, workspace {WORKSPACE_BYTES >> 20} MiB"
@@ -127,8 +129,9 @@ def _aim_at(config: Any, library: TensorRt, compute_capability: str) -> None:
         return
     name = "SM" + compute_capability.replace(".", "")
     if name not in known.__members__:
+        names = ", ".join(member for member in known.__members__ if member.startswith("SM"))
         raise BackendError(
-            f"{library.description} builds for {', '.join(known.__members__)}, got {name}; "
+            f"{library.description} builds for {names}, got {name}; "
             "for this GPU install TensorRT: pip install tensorrt"
         )
     config.num_compute_capabilities = 1
