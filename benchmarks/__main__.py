@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them."""
+"""Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them.
+
+`python -m benchmarks load` is the long one and has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import argparse
 import datetime
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import camera_loss
 from benchmarks.bench_detector import bench_detector
+from benchmarks.bench_load import bench_load
 from benchmarks.bench_node import bench_node
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
@@ -21,7 +27,10 @@ RESULTS = FOLDER / "results"
 
 
 def main() -> None:
-    """Measure, save, render."""
+    """Measure, save, render; or run the measurement that the first argument names."""
+    if sys.argv[1:2] == ["camera_loss"]:
+        camera_loss.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
     parser.add_argument("--backend", default="auto", help="backend to time (default: auto)")
@@ -53,14 +62,38 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def save(results: dict[str, Any]) -> None:
+def load() -> None:
+    """Measure the node under full sensor load, save, render."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
+    parser.add_argument("--kind", choices=("raw", "jpeg"), default="raw", help="default: raw")
+    parser.add_argument("--minutes", type=float, default=10, help="long run (default: 10)")
+    parser.add_argument("--turn-s", type=float, default=15, help="length of a turn (default: 15)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns a subject (default: 3)")
+    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
+    arguments = parser.parse_args(sys.argv[2:])
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+    }
+    name = f"load_{arguments.kind}"
+    results[name] = bench_load(
+        arguments.kind, arguments.minutes, arguments.turn_s, arguments.rounds
+    )
+    if arguments.no_save:
+        print(json.dumps(results, indent=2))
+        return
+    save(results, f"-{name}")
+    (FOLDER / "README.md").write_text(render(RESULTS))
+
+
+def save(results: dict[str, Any], suffix: str = "") -> None:
     """Write the numbers of this machine and day."""
     RESULTS.mkdir(exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", results["machine"]["processor"].lower()).strip("-")
-    path = RESULTS / f"{slug}-{results['machine']['cores']}cores-{results['date']}.json"
+    path = RESULTS / f"{slug}-{results['machine']['cores']}cores-{results['date']}{suffix}.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
     print(f"wrote {path}")
 
 
 if __name__ == "__main__":
-    main()
+    load() if sys.argv[1:2] == ["load"] else main()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node publishes: detections, their velocities, markers and stage latencies.
+"""What the node publishes: detections with velocities and markers, and what they rest on.
 
-All four carry the snapshot's stamp and the same frame and order.
+All carry the snapshot's stamp; detections, velocities and markers the same frame and order.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import LaserScan, PointCloud2
 from std_msgs.msg import ColorRGBA
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
@@ -28,6 +29,7 @@ from simdistill_ros.conversions import (
 )
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.class_colors import color_of_class
+from simdistill_ros.output_quality import OutputQuality, coverage_to_msg, quality_to_msg
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 ARROW_SECONDS = 1.0
@@ -38,7 +40,7 @@ class Outputs:
     """The publishers of a node, and the markers that are on display."""
 
     def __init__(self, node: Any) -> None:
-        """Create lifecycle publishers of detections, velocities, markers and latency."""
+        """Create the lifecycle publishers."""
         self._publishers = {
             name: node.create_lifecycle_publisher(
                 kind,
@@ -50,27 +52,55 @@ class Outputs:
                 ("detections", Detection3DArray),
                 ("velocities", PointCloud2),
                 ("markers", MarkerArray),
+                ("coverage", LaserScan),
+                ("quality", DiagnosticArray),
                 ("latency", DiagnosticArray),
             )
         }
         self._shown: set[tuple[str, int]] = set()
 
-    def publish(self, detections: Detections, marker_lifetime_ns: int) -> None:
-        """Publish one snapshot's detections; an empty array when there are none."""
-        self._publishers["velocities"].publish(velocities_to_msg(detections))
+    def publish(
+        self,
+        detections: Detections,
+        marker_lifetime_ns: int,
+        seen: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Publish one snapshot's detections; an empty array when there are none.
+
+        Args:
+            detections: The boxes.
+            marker_lifetime_ns: How long markers stay.
+            seen: (M,) which boxes lie where an image looks; None: all.
+        """
+        self._publishers["velocities"].publish(velocities_to_msg(detections, seen))
         self._publishers["detections"].publish(detections_to_msg(detections))
         if self._publishers["markers"].get_subscription_count():
             markers, self._shown = markers_of(detections, marker_lifetime_ns, self._shown)
             self._publishers["markers"].publish(markers)
 
-    def publish_latency(self, stamp_ns: int, durations_ns: Mapping[str, int], node: str) -> None:
-        """Publish the milliseconds that each stage of a snapshot took."""
-        values = [
-            KeyValue(key=f"{stage}_ms", value=f"{duration / 1e6:.3f}")
-            for stage, duration in durations_ns.items()
-        ]
-        status = DiagnosticStatus(level=DiagnosticStatus.OK, name=f"{node}: latency", values=values)
-        array = DiagnosticArray(header=header_to_msg("", stamp_ns), status=[status])
+    def publish_quality(self, quality: OutputQuality, unseen: int, frame: str, node: str) -> None:
+        """Publish what an output rests on; `unseen` boxes lie where no image looks."""
+        self._publishers["quality"].publish(quality_to_msg(quality, unseen, node))
+        if self._publishers["coverage"].get_subscription_count():
+            self._publishers["coverage"].publish(coverage_to_msg(quality, frame))
+
+    def publish_latency(
+        self,
+        stamp_ns: int,
+        durations_ns: Mapping[str, int],
+        percentiles_ms: Mapping[str, Mapping[str, float]],
+        node: str,
+    ) -> None:
+        """Publish the milliseconds that each stage of a snapshot took.
+
+        Percentiles, where given, follow as a second status.
+        """
+        snapshot = {f"{stage}_ms": f"{ns / 1e6:.3f}" for stage, ns in durations_ns.items()}
+        statuses = [_latency_status(f"{node}: latency", snapshot)]
+        if percentiles_ms:
+            values = percentile_values(percentiles_ms)
+            statuses.append(_latency_status(f"{node}: latency percentiles", values))
+        array = DiagnosticArray(header=header_to_msg("", stamp_ns), status=statuses)
         self._publishers["latency"].publish(array)
 
     def destroy(self, node: Any) -> None:
@@ -78,6 +108,20 @@ class Outputs:
         for publisher in self._publishers.values():
             node.destroy_publisher(publisher)
         self._publishers.clear()
+
+
+def percentile_values(percentiles_ms: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Return `<stage>_p50_ms` and so on with their milliseconds as text."""
+    return {
+        f"{stage}_{name}_ms": f"{value:.3f}"
+        for stage, row in percentiles_ms.items()
+        for name, value in row.items()
+    }
+
+
+def _latency_status(name: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(level=DiagnosticStatus.OK, name=name, values=pairs)
 
 
 def markers_of(
