@@ -24,6 +24,7 @@ FP16: Precision = "fp16"
 INT8: Precision = "int8"
 PRECISIONS = (AUTO, FP32, FP16, INT8)
 FLOAT_ONLY = ("torch",)  # backends that know the weights, not the package's graphs
+NEED_GRAPHS = ("onnxruntime", "tensorrt")  # backends that know the graphs, not the weights
 Factory = Callable[[ModelCard, str], Backend]
 
 
@@ -113,7 +114,7 @@ def _is_left_out(name: str, card: ModelCard, level: Precision) -> bool:
     """Tell whether `auto` passes a backend by, because the package has nothing for it."""
     if level == INT8:
         return name in FLOAT_ONLY
-    return name not in FLOAT_ONLY and card.onnx is None
+    return name in NEED_GRAPHS and card.onnx is None
 
 
 def _best_of(
