@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import rclpy
@@ -23,6 +24,7 @@ from benchmarks.bench_detector import HEIGHT, WIDTH, K, jpeg_image
 from benchmarks.machine import percentiles
 from simdistill_ros.conversions import header_to_msg, info_to_msg
 from simdistill_ros.core.boxes import NUSCENES_CLASSES, Detections, empty_detections
+from simdistill_ros.core.calibration_change import CameraGeometry
 from simdistill_ros.core.camera import CameraCalibration
 from simdistill_ros.core.snapshot import Snapshot
 
@@ -51,6 +53,9 @@ class StubDetector:
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
         """Return no boxes."""
         return empty_detections("base_link", snapshot.stamp_ns, NUSCENES_CLASSES)
+
+    def prepare_geometry(self, rig: Mapping[str, CameraGeometry]) -> None:
+        """Do nothing: geometry plays no part."""
 
     def close(self) -> None:
         """Do nothing."""
