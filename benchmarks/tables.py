@@ -46,8 +46,16 @@ def _page(run: dict[str, Any]) -> str:
     for kind in ("raw", "jpeg"):
         if f"load_{kind}" in run:
             lines += _load(run[f"load_{kind}"])
+    if "jpeg_scaling" in run:
+        scaling = run["jpeg_scaling"]
+        lines += [
+            f"### JPEGs decoded smaller: {scaling['what']}\n",
+            f"{scaling['images']} real images. Differences of the network's input are grey levels "
+            "of 255; the error of head maps is the largest difference over the largest value.\n",
+            *_row_table(scaling["rows"]),
+        ]
     if "sync" in run:
-        lines += ["### Synchroniser, one message\n", *_sync_table(run["sync"])]
+        lines += ["### Synchroniser, one message\n", *_row_table(run["sync"])]
     return "\n".join(lines) + "\n"
 
 
@@ -72,7 +80,7 @@ def _load(load: dict[str, Any]) -> list[str]:
         f"### Load: {load['what']}\n",
         "Processor time an image, short turns taken in turn; the floor is a typed subscription "
         "with an empty callback.\n",
-        *_sync_table(load["processor"]),
+        *_row_table(load["processor"]),
         f"Long run: {run['sent']} images sent, {run['received']} received, "
         f"{run['complete_sets']} sets, {run['pipeline']['published']} published; resident memory "
         f"{run['rss_first_mib']} MiB, at the end {run['rss_last_mib']} MiB "
@@ -81,7 +89,7 @@ def _load(load: dict[str, Any]) -> list[str]:
     ]
 
 
-def _sync_table(rows: list[dict[str, Any]]) -> list[str]:
+def _row_table(rows: list[dict[str, Any]]) -> list[str]:
     keys = list(rows[0])
     lines = [
         "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
