@@ -11,11 +11,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from simdistill_ros.core.backends.base import Backend
+from simdistill_ros.core.backends.base import Backend, FrameBackend
 from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.calibration_change import CameraGeometry
 from simdistill_ros.core.decode import decode_head_maps
@@ -120,7 +121,10 @@ class Detector:
 
     @property
     def durations_ns(self) -> dict[str, int]:
-        """Nanoseconds of preprocess, geometry, inference and decode of the last snapshot."""
+        """Nanoseconds of preprocess, geometry, inference and decode of the last snapshot.
+
+        A backend that goes from pixels to boxes has its preprocessing and decoding in `inference`.
+        """
         return self._durations_ns
 
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
@@ -136,16 +140,24 @@ class Detector:
         Raises:
             KeyError: If a camera of the model has no view and is not said to be missing.
         """
+        threshold = (
+            self._card.decode.score_threshold if score_threshold is None else score_threshold
+        )
         marks = [self._clock_ns()]
-        network_input = self._preprocess(snapshot)
+        network_input = self._network_input(snapshot)
         marks.append(self._clock_ns())
         tables = self.tables_of(network_input)
         marks.append(self._clock_ns())
-        head_maps = self._backend.infer(network_input.images, tables)
-        marks.append(self._clock_ns())
-        detections = decode_head_maps(
-            head_maps, self._card, stamp_ns=snapshot.stamp_ns, score_threshold=score_threshold
-        )
+        if isinstance(self._backend, FrameBackend):
+            detections = self._backend.detect_frame(tuple(network_input.images), tables, threshold)
+            detections = replace(detections, stamp_ns=snapshot.stamp_ns)
+            marks.append(self._clock_ns())
+        else:
+            head_maps = self._backend.infer(np.asarray(network_input.images), tables)
+            marks.append(self._clock_ns())
+            detections = decode_head_maps(
+                head_maps, self._card, stamp_ns=snapshot.stamp_ns, score_threshold=threshold
+            )
         ego_from_bev = self._card.bev.ego_from_bev.matrix()
         detections = transform_detections(ego_from_bev, detections, EGO_FRAME)
         marks.append(self._clock_ns())
@@ -155,6 +167,14 @@ class Detector:
             for stage, before, after in zip(stages, marks[:-1], marks[1:], strict=True)
         }
         return detections
+
+    def _network_input(self, snapshot: Snapshot) -> NetworkInput:
+        """Return a snapshot's input: rendered here, or whole where the backend can do that."""
+        if isinstance(self._backend, FrameBackend):
+            whole = self._preprocess.whole_images(snapshot)
+            if whole is not None:
+                return whole
+        return self._preprocess(snapshot)
 
     def tables_of(self, network_input: NetworkInput) -> PoolingTables:
         """Return the pooling tables of an input's geometry, computed once a calibration."""
