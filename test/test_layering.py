@@ -18,8 +18,13 @@ STANDARD = set(sys.stdlib_module_names) | {PACKAGE}
 ROS = {"rclpy", "launch", "launch_ros", "tf2_ros", "tf2_py", "message_filters", "cv_bridge"}
 ROS |= {"ament_index_python", "diagnostic_updater", "rosbag2_py", "rosbags", "image_transport"}
 INTERFACE_SUFFIXES = ("_msgs", "_interfaces")
-# Vendor library -> the one backend module that may import it.
-VENDORS = {n: f"{n}_backend" for n in ("torch", "onnxruntime", "tensorrt", "openvino")}
+# Vendor library -> the backend modules that may import it. TensorRT's memory is torch's.
+VENDORS = {n: {f"{n}_backend"} for n in ("torch", "onnxruntime", "openvino")}
+VENDORS["torch"] |= {"tensorrt_backend", "tensorrt_engine"}
+VENDORS |= {n: {"tensorrt_library"} for n in ("tensorrt", "tensorrt_rtx")}
+# What one backend is made of besides its main module.
+PARTS = {"tensorrt_backend": {"tensorrt_engine", "tensorrt_library", "engine_cache"}}
+PARTS["tensorrt_engine"] = {"tensorrt_library"}
 
 # Value types and pure functions that everything else in core may stand on, and what they may use.
 GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "lift_geometry"}
@@ -27,6 +32,7 @@ ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "n
 # The modules that wire the node, and so know messages besides conversions.py.
 NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
 NODE_MODULES |= {"output_quality", "parameters", "parameter_changes"}
+NODE_MODULES |= {"doctor.message_types", "doctor.live"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def test_nothing_imports_the_training_distribution() -> None:
     assert not [s.name for s in sources() if "simdistill_training" in s.foreign]
 
 
-def test_only_node_and_replay_modules_import_messages() -> None:
+def test_only_node_replay_and_two_doctor_modules_import_messages() -> None:
     speakers = {
         source.name
         for source in sources()
@@ -159,6 +165,18 @@ def test_reports_need_neither_ros_nor_a_learning_library() -> None:
         assert not source.ours & {f"replay.{name}" for name in tools}, source.name
 
 
+def test_the_checks_of_doctor_are_pure_functions_of_what_was_seen() -> None:
+    law = {"observations", "findings", "checks", "diagnosis", "rhythm", "rig_geometry", "overlap"}
+    law |= {"tables", "terminal", "document", "drawings"}
+    ground = {f"doctor.{name}" for name in law} | {"process_environment"}
+    for source in sources("doctor"):
+        if source.name.split(".")[1:2] and source.name.split(".")[1] in law:
+            assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name
+            assert "time" not in source.imports, source.name
+            wrong = {n for n in source.ours if not n.startswith(("core.", *ground))} - {"doctor"}
+            assert not wrong, f"{source.name} imports {wrong}"
+
+
 def test_network_imports_torch_and_core_only() -> None:
     allowed = {"torch", "numpy", "safetensors", "triton"}
     for source in sources("core/network"):
@@ -172,14 +190,15 @@ def test_a_backend_imports_its_own_vendor_library_and_no_other_backend() -> None
         stem = source.path.stem
         if stem == "choose":  # the one that knows them all
             continue
-        foreign_vendors = {n for n in source.foreign & set(VENDORS) if VENDORS[n] != stem}
+        foreign_vendors = {n for n in source.foreign & set(VENDORS) if stem not in VENDORS[n]}
         assert not foreign_vendors, f"{stem} imports {foreign_vendors}"
         siblings = {name for name in source.ours if name.startswith("core.backends.")}
-        assert siblings <= {"core.backends.base"}, f"{stem} imports {siblings}"
+        allowed = {f"core.backends.{name}" for name in {"base"} | PARTS.get(stem, set())}
+        assert siblings <= allowed, f"{stem} imports {siblings}"
 
 
 def test_no_vendor_library_is_loaded_outside_backends_and_network() -> None:
-    late = {"onnxruntime", "tensorrt", "openvino"}
+    late = {"onnxruntime", "tensorrt", "tensorrt_rtx", "openvino"}
     for source in sources():
         if not source.name.startswith("core.backends."):
             assert not {n.split(".")[0] for n in source.early_imports} & late, source.name

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-from safetensors.torch import load
 from torch import nn
 
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
@@ -48,6 +47,8 @@ def load_student(card: ModelCard) -> Student:
     # Before anything is built, and the very bytes that were checked: a file could change meanwhile.
     weights = card.verified_bytes("weights", card.weights)
     student = build_student(card).eval()
+    from safetensors.torch import load  # untrained models do without
+
     try:
         student.load_state_dict(load(weights))
     except Exception as error:
