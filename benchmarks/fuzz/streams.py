@@ -24,6 +24,7 @@ from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import NativeSync
 from simdistill_ros.parameters import CameraTopics, declare_parameters, read_parameters
+from simdistill_ros.recalibration import Recalibration
 from simdistill_ros.snapshot_builder import (
     CalibrationStore,
     MessageSet,
@@ -90,10 +91,18 @@ class StreamCases:
             ros_now_ns=lambda: self._stamp_ns,
             on_set=self._sets.append,
         )
+        self._recalibration = Recalibration(
+            calibrations,
+            calibration_of=self._preparer.calibration_of,
+            work_in=lambda rig: None,
+            report=self.health.fault_from,
+            bounds=settings.calibration_jump,
+        )
         self._builder = SnapshotBuilder(
             settings,
             calibrations,
             tree,
+            recalibration=self._recalibration,
             stopping=lambda: False,
             report=self.health.fault_from,
         )
@@ -106,6 +115,7 @@ class StreamCases:
         self._count += 1
         if self._count % CASES_OF_A_NODE == 0:
             self._preparer.close()
+            self._recalibration.close()
             self._renew()
         self._stamp_ns += PERIOD_MS * MS
         for number, camera in enumerate(CAMERAS):
