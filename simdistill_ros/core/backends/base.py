@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from simdistill_ros.core.lift_geometry import PoolingTables
 
 HeadMaps = list[dict[str, npt.NDArray[np.float32]]]
+Tensors = dict[str, npt.NDArray[Any]]
 
 
 class BackendError(RuntimeError):
@@ -37,3 +38,16 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release the device's memory."""
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A backend that can also show what happens between its ends, for comparisons."""
+
+    def trace(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> Tensors:
+        """Run the network on one snapshot and return every tensor at a border of its graphs.
+
+        Returns:
+            The outputs of the image graph, the pooled maps and the head maps, by the names and
+            with the shapes of `core/onnx_interface`.
+        """
