@@ -45,6 +45,7 @@ class StubDetector:
     cameras = tuple(OFFSETS_MS)
     class_names = NUSCENES_CLASSES
     description = "stub"
+    input_rule = None
     durations_ns: dict[str, int] = {}  # noqa: RUF012 - never written
 
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Subscriptions of the cameras and of TF; callbacks only store.
 
-Images go to the synchroniser, complete sets to `on_set`, CameraInfo to the store, transforms to the
-tree. Bad stamps, clock jumps and QoS mismatches become faults that name the camera.
+Images go to the preparer and to the synchroniser, complete sets to `on_set`, CameraInfo to the
+store, transforms to the tree. Bad stamps, clock jumps and QoS mismatches become faults that name
+the camera.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tf2_msgs.msg import TFMessage
 from simdistill_ros.conversions import stamp_ns_from_msg, transform_from_msg
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.health import Health
+from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import ImageSync
 from simdistill_ros.parameters import CameraTopics, InputParameters
 from simdistill_ros.snapshot_builder import CalibrationStore, MessageSet, Received
@@ -77,12 +79,14 @@ class CameraInputs:
         cameras: list[CameraTopics],
         options: InputParameters,
         *,
+        preparer: ImagePreparer,
         sync: ImageSync,
         calibrations: CalibrationStore,
         health: Health,
         on_set: Callable[[MessageSet], None],
     ) -> None:
         """Subscribe to every camera."""
+        self._preparer = preparer
         self._sync = sync
         self._calibrations = calibrations
         self._health = health
@@ -137,7 +141,8 @@ class CameraInputs:
                 camera, "zero_stamp", "header.stamp is 0; the driver must stamp its images"
             )
             return
-        received = Received(message, stamp_ns, now_ns)
+        image = self._preparer.submit(camera, message)
+        received = Received(image, message.header.frame_id, stamp_ns, now_ns)
         self._emit(self._sync.add(camera, received, now_ns))
 
     def _on_info(self, camera: str, message: CameraInfo) -> None:

@@ -30,7 +30,13 @@ from simdistill_ros.core.frames import (
     rotation_from_quaternion,
     yaw_of_rotation,
 )
-from simdistill_ros.core.images import ImageError, decode_jpeg_png, rgb_from_encoding
+from simdistill_ros.core.images import (
+    KNOWN_ENCODINGS,
+    EncodedImage,
+    ImageError,
+    decode_jpeg_png,
+    rgb_from_encoding,
+)
 from simdistill_ros.core.snapshot import ImageArray
 from simdistill_ros.core.transform_tree import rigid_from_quaternion
 
@@ -55,40 +61,53 @@ def header_to_msg(frame: str, stamp_ns: int) -> Header:
     return Header(frame_id=frame, stamp=stamp_to_msg(stamp_ns))
 
 
-def image_from_msg(message: Image | CompressedImage) -> ImageArray:
-    """Return a message's pixels, (H, W, 3) uint8 RGB.
+def encoded_from_msg(message: Image | CompressedImage) -> EncodedImage:
+    """Return a message's image undecoded, its bytes shared and not copied.
 
     Encodings that `core.images` does not know are handed to cv_bridge where it is installed.
 
     Raises:
-        ImageError: If the pixels cannot be had; its `cause` names why.
+        ImageError: If cv_bridge cannot read such an encoding either.
     """
     if isinstance(message, CompressedImage):
-        return decode_jpeg_png(memoryview(message.data))
-    try:
-        return rgb_from_encoding(
-            memoryview(message.data),
-            encoding=message.encoding,
-            height=message.height,
-            width=message.width,
-            step=message.step,
-            is_bigendian=bool(message.is_bigendian),
-        )
-    except ImageError as error:
-        if error.cause != "unknown_encoding":
-            raise
-        return _rgb_through_cv_bridge(message, error)
+        return EncodedImage(memoryview(message.data))
+    if not message.encoding or message.encoding not in KNOWN_ENCODINGS:
+        return _encoded_through_cv_bridge(message)
+    return EncodedImage(
+        data=memoryview(message.data),
+        encoding=message.encoding,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+    )
 
 
-def _rgb_through_cv_bridge(message: Image, error: ImageError) -> ImageArray:
+def image_from_msg(message: Image | CompressedImage) -> ImageArray:
+    """Return a message's pixels, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: If the pixels cannot be had; its `cause` names why.
+    """
+    encoded = encoded_from_msg(message)
+    if not encoded.encoding:
+        return decode_jpeg_png(encoded.data)
+    return rgb_from_encoding(**vars(encoded))
+
+
+def _encoded_through_cv_bridge(message: Image) -> EncodedImage:
+    known = ", ".join(KNOWN_ENCODINGS)
+    unknown = f"encoding {message.encoding!r} is none of {known}"
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError:
-        raise error from None
+        raise ImageError("unknown_encoding", unknown) from None
     try:
-        return np.asarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8"))
+        pixels = np.asarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8"))
     except (CvBridgeError, ValueError, TypeError) as failure:
-        raise ImageError("unknown_encoding", f"{error}; cv_bridge says: {failure}") from failure
+        raise ImageError("unknown_encoding", f"{unknown}; cv_bridge says: {failure}") from failure
+    height, width, _ = pixels.shape
+    return EncodedImage(pixels.tobytes(), "rgb8", height, width, 3 * width)
 
 
 def image_to_msg(image: ImageArray, frame: str, stamp_ns: int) -> Image:

@@ -134,6 +134,7 @@ class DetectorNode(LifecycleNode):
             self,
             self._cameras,
             self._settings.input,
+            preparer=self._pipeline.preparer,
             sync=self._sync,
             calibrations=self._calibrations,
             health=self.health,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from simdistill_ros.conversions import header_to_msg
 from simdistill_ros.core.sync import SyncedSet, Synchronizer
 from simdistill_ros.core.sync_counters import SyncCounters
 from simdistill_ros.health import Health
@@ -196,9 +197,7 @@ class MessageFiltersSync:
             )
         self._cameras = cameras
         self._filters = {camera: message_filters.SimpleFilter() for camera in cameras}
-        self._complete: list[tuple[Any, ...]] = []
-        self._arrivals: dict[int, int] = {}
-        self._queue_size = parameters.queue_size
+        self._complete: list[tuple[_Stamped, ...]] = []
         self._sets = 0
         self._sync = message_filters.ApproximateTimeSynchronizer(
             list(self._filters.values()), parameters.queue_size, parameters.tolerance_ns / 1e9
@@ -208,11 +207,8 @@ class MessageFiltersSync:
 
     def add(self, camera: str, received: Received, now_ns: int) -> list[MessageSet]:
         """Take an image; return the sets that it completes."""
-        message = received.message
-        self._arrivals[id(message)] = received.arrival_ns
-        while len(self._arrivals) > 4 * self._queue_size * len(self._cameras):
-            self._arrivals.pop(next(iter(self._arrivals)))
-        self._filters[camera].signalMessage(message)
+        header = header_to_msg(received.frame, received.stamp_ns)
+        self._filters[camera].signalMessage(_Stamped(header, received))
         complete, self._complete = self._complete, []
         self._sets += len(complete)
         return [self._message_set(messages, now_ns) for messages in complete]
@@ -230,15 +226,18 @@ class MessageFiltersSync:
         """Return counters for diagnostics."""
         return {"policy": "message_filters", "sets": self._sets}
 
-    def _message_set(self, messages: tuple[Any, ...], now_ns: int) -> MessageSet:
-        images = {}
-        for camera, message in zip(self._cameras, messages, strict=True):
-            stamp = message.header.stamp
-            stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-            arrival_ns = self._arrivals.pop(id(message), now_ns)
-            images[camera] = Received(message, stamp_ns, arrival_ns)
-        newest_ns = max(received.stamp_ns for received in images.values())
-        return MessageSet(newest_ns, images, now_ns)
+    def _message_set(self, messages: tuple[_Stamped, ...], now_ns: int) -> MessageSet:
+        received = [message.received for message in messages]
+        newest_ns = max(one.stamp_ns for one in received)
+        return MessageSet(newest_ns, dict(zip(self._cameras, received, strict=True)), now_ns)
+
+
+@dataclass(frozen=True)
+class _Stamped:
+    """What message_filters is given in place of a message: it looks at the stamp only."""
+
+    header: Any
+    received: Received
 
 
 def _message_set(synced: SyncedSet[Received], now_ns: int) -> MessageSet:

@@ -37,6 +37,8 @@ class InputParameters:
     ignore_r: bool
     reliability: str
     depth: int
+    decode_threads: int
+    jpeg_scaling: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ _SPECS = (
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
           choices=("auto", "torch", "onnxruntime")),
     _Spec("precision", "auto", "Arithmetic; auto: the fastest that the model package has",
-          choices=("auto", "fp32", "int8")),
+          choices=("auto", "fp32", "fp16", "int8")),
     _Spec("device", "cpu", "Device of the backend", choices=("auto", "cpu", "cuda")),
     _Spec("base_frame", "base_link", "Vehicle frame: x forward, y left, z up (REP-103)"),
     _Spec("output_frame", "base_link", "Frame the detections are published in"),
@@ -113,6 +115,10 @@ _SPECS = (
     _Spec("input.reliability", "best_effort", "QoS of camera topics",
           choices=("best_effort", "reliable")),
     _Spec("input.depth", 2, "QoS history depth of camera topics, messages", 1, 100),
+    _Spec("input.decode_threads", 2, "Threads that decode and resize images", 1, 64),
+    _Spec("input.jpeg_scaling", "exact", "Decode JPEGs at full size (exact), or at the fraction "
+          "that is at least twice (near) or once (fast) what is resized to",
+          choices=("exact", "near", "fast")),
     _Spec("sync.policy", "native", "Synchroniser", choices=("native", "message_filters")),
     _Spec("sync.tolerance_s", 0.06, "Largest stamp spread within a snapshot, s", 0.0, 10.0),
     _Spec("sync.timeout_s", 0.5, "Wait for a camera before its snapshot is given up, s", 0.0, 60.0),
@@ -175,6 +181,8 @@ def read_parameters(node: Any) -> NodeParameters:
             ignore_r=values["input.ignore_r"],
             reliability=values["input.reliability"],
             depth=values["input.depth"],
+            decode_threads=values["input.decode_threads"],
+            jpeg_scaling=values["input.jpeg_scaling"],
         ),
         sync=SyncParameters(
             policy=values["sync.policy"],

@@ -13,6 +13,7 @@ from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
+from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameters import LiveParameters, NodeParameters
 from simdistill_ros.snapshot_builder import (
@@ -57,6 +58,7 @@ class Pipeline:
         self._builder = SnapshotBuilder(
             parameters, calibrations, transforms, stopping=lambda: self._worker.stopping
         )
+        self.preparer = ImagePreparer(calibrations.get, parameters.input, detector.input_rule)
         self._worker.start()
 
     def submit(self, messages: MessageSet) -> None:
@@ -71,14 +73,14 @@ class Pipeline:
             "failed": self._worker.failed,
             "published": self._published,
         }
+        counters.update(self.preparer.values())
         durations = {f"{k}_ms": f"{v / 1e6:.2f}" for k, v in self._durations_ns.items()}
         return {**counters, **durations}
 
     def close(self, timeout_s: float) -> bool:
         """Stop the worker; return whether it ended in time."""
         ended = self._worker.stop(timeout_s)
-        if ended:
-            self._builder.close()
+        self.preparer.close()
         return ended
 
     def _process(self, messages: MessageSet) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synchronised messages → Snapshot: decode, calibrate, place each camera.
+"""Synchronised images → Snapshot: wait for their preparation, place each camera.
 
 Runs on the worker's thread. Whatever makes a snapshot impossible is raised as an `InputFault` that
 names the camera and the cause; nothing is ever replaced by a guess.
@@ -10,17 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from simdistill_ros.conversions import calibration_from_msg, image_from_msg
-from simdistill_ros.core.camera import CalibrationError
 from simdistill_ros.core.frames import FloatArray
-from simdistill_ros.core.images import ImageError
 from simdistill_ros.core.snapshot import Snapshot, View
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import InputFault
+from simdistill_ros.image_preparation import PendingImage
 from simdistill_ros.parameters import NodeParameters
 
 TRANSFORM_POLL_S = 0.005
@@ -28,16 +25,17 @@ TRANSFORM_POLL_S = 0.005
 
 @dataclass(frozen=True)
 class Received:
-    """An image message and when it arrived (monotonic clock)."""
+    """An image, the optical frame its header names, and when it arrived (monotonic clock)."""
 
-    message: Any
+    image: PendingImage
+    frame: str
     stamp_ns: int
     arrival_ns: int
 
 
 @dataclass(frozen=True)
 class MessageSet:
-    """The messages of one snapshot, by camera name, and when the set was complete."""
+    """The images of one snapshot, by camera name, and when the set was complete."""
 
     stamp_ns: int
     images: Mapping[str, Received]
@@ -78,7 +76,7 @@ class CalibrationStore:
 
 
 class SnapshotBuilder:
-    """Build snapshots from message sets."""
+    """Build snapshots from sets of images."""
 
     def __init__(
         self,
@@ -87,7 +85,6 @@ class SnapshotBuilder:
         transforms: TransformTree,
         *,
         stopping: Callable[[], bool],
-        threads: int = 2,
     ) -> None:
         """Prepare.
 
@@ -96,63 +93,45 @@ class SnapshotBuilder:
             calibrations: Where CameraInfo messages are kept.
             transforms: The transform tree that TF messages feed.
             stopping: Tells long waits to end.
-            threads: Images decoded at a time.
         """
         self._parameters = parameters
         self._calibrations = calibrations
         self._transforms = transforms
         self._stopping = stopping
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-
-    def close(self) -> None:
-        """End the decoding threads."""
-        self._pool.shutdown(wait=True)
 
     def build(self, messages: MessageSet) -> Snapshot:
-        """Return the snapshot of a message set.
+        """Return the snapshot of a set of images.
 
         Raises:
             SnapshotFault: If a camera of the set cannot be used; it holds one fault a camera.
         """
-        futures = {
-            camera: self._pool.submit(self._view, camera, received, messages.stamp_ns)
-            for camera, received in messages.images.items()
-        }
+        deadline_ns = self._transform_deadline_ns()
         views, faults = [], []
-        for future in futures.values():
+        for camera, received in messages.images.items():
             try:
-                views.append(future.result())
+                views.append(self._view(camera, received, messages.stamp_ns, deadline_ns))
             except InputFault as fault:
                 faults.append(fault)
         if faults:
             raise SnapshotFault(faults)
         return Snapshot(stamp_ns=messages.stamp_ns, views=tuple(views))
 
-    def _view(self, camera: str, received: Received, stamp_ns: int) -> View:
-        info = self._calibrations.get(camera)
-        if info is None:
-            raise InputFault(camera, "no_camera_info", "no CameraInfo has arrived")
-        options = self._parameters.input
-        try:
-            image = image_from_msg(received.message)
-            image_hw = (image.shape[0], image.shape[1])
-            calibration = calibration_from_msg(
-                info, image_hw, rectified=options.rectified, ignore_r=options.ignore_r
-            )
-        except (ImageError, CalibrationError) as error:
-            raise InputFault(camera, error.cause, str(error)) from error
+    def _view(self, camera: str, received: Received, stamp_ns: int, deadline_ns: int) -> View:
+        prepared = received.image.result()
         return View(
             camera=camera,
             stamp_ns=received.stamp_ns,
-            image=image,
-            calibration=calibration,
-            ego_from_cam=self._ego_from_cam(camera, info, received, stamp_ns),
+            image=prepared.pixels,
+            calibration=prepared.calibration,
+            ego_from_cam=self._ego_from_cam(camera, received, stamp_ns, deadline_ns),
+            is_network_input=prepared.is_network_input,
         )
 
     def _ego_from_cam(
-        self, camera: str, info: Any, received: Received, stamp_ns: int
+        self, camera: str, received: Received, stamp_ns: int, deadline_ns: int
     ) -> FloatArray:
-        frame = (received.message.header.frame_id or info.header.frame_id).lstrip("/")
+        info = self._calibrations.get(camera)
+        frame = (received.frame or (info.header.frame_id if info else "")).lstrip("/")
         if not frame:
             raise InputFault(camera, "no_frame", "image and CameraInfo have an empty frame_id")
         base, fixed = self._parameters.base_frame, self._parameters.fixed_frame
@@ -163,17 +142,25 @@ class SnapshotBuilder:
             return self._transforms.lookup_fixed(base, stamp_ns, frame, received.stamp_ns, fixed)
 
         try:
-            return self.wait_for_transform(look_up)
+            return self.wait_for_transform(look_up, deadline_ns)
         except TransformError as error:
             raise InputFault(camera, error.cause, str(error)) from error
 
-    def wait_for_transform(self, look_up: Callable[[], FloatArray]) -> FloatArray:
+    def wait_for_transform(
+        self, look_up: Callable[[], FloatArray], deadline_ns: int | None = None
+    ) -> FloatArray:
         """Return what `look_up` finds, tried again until `tf.timeout_s` has passed.
+
+        Args:
+            look_up: Asks the transform tree.
+            deadline_ns: When to give up; None: `tf.timeout_s` from now. The cameras of a set share
+                one, so that six missing transforms are not waited for one after the other.
 
         Raises:
             TransformError: What the last try raised.
         """
-        deadline_ns = time.monotonic_ns() + self._parameters.tf_timeout_ns
+        if deadline_ns is None:
+            deadline_ns = self._transform_deadline_ns()
         while True:
             try:
                 return look_up()
@@ -181,3 +168,6 @@ class SnapshotBuilder:
                 if self._stopping() or time.monotonic_ns() >= deadline_ns:
                     raise
             time.sleep(TRANSFORM_POLL_S)
+
+    def _transform_deadline_ns(self) -> int:
+        return time.monotonic_ns() + self._parameters.tf_timeout_ns

@@ -62,6 +62,7 @@ class OneBoxDetector:
     cameras = CAMERAS
     class_names = NUSCENES_CLASSES
     description = "one box"
+    input_rule = None
 
     def __init__(self) -> None:
         self.durations_ns: dict[str, int] = {"inference": 1}

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy")
 
-from simdistill_ros.conversions import header_to_msg
 from simdistill_ros.health import Health
+from simdistill_ros.image_preparation import PendingImage, PreparedImage
 from simdistill_ros.image_sync import MessageFiltersSync, NativeSync, make_sync
 from simdistill_ros.parameters import ParameterError, SyncParameters
 from simdistill_ros.snapshot_builder import Received
@@ -21,6 +21,10 @@ MS = 1_000_000
 CAMERAS = ("cam_a", "cam_b", "cam_c")
 PARAMETERS = SyncParameters("native", 60 * MS, 300 * MS, 4, "")
 HAS_MESSAGE_FILTERS = importlib.util.find_spec("message_filters") is not None
+
+
+def never_prepared(message: Any) -> PreparedImage:
+    raise AssertionError("a synchroniser has no need of pixels")
 
 
 @dataclass
@@ -34,9 +38,9 @@ class Feed:
         stamps = []
         for camera in cameras:
             stamp_ns = self.start_ns + number * 83 * MS + CAMERAS.index(camera) * 10 * MS
-            message = SimpleNamespace(header=header_to_msg(camera, stamp_ns))
+            image = PendingImage(never_prepared, "message")
             now_ns = number * 83 * MS + CAMERAS.index(camera) * 10 * MS
-            sets = self.sync.add(camera, Received(message, stamp_ns, now_ns), now_ns)
+            sets = self.sync.add(camera, Received(image, camera, stamp_ns, now_ns), now_ns)
             stamps += [one.stamp_ns for one in sets]
         return stamps
 

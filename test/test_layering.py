@@ -160,7 +160,7 @@ def test_reports_need_neither_ros_nor_a_learning_library() -> None:
 
 
 def test_network_imports_torch_and_core_only() -> None:
-    allowed = {"torch", "numpy", "safetensors"}
+    allowed = {"torch", "numpy", "safetensors", "triton"}
     for source in sources("core/network"):
         assert source.foreign <= allowed, source.name
         assert all(name.startswith("core") for name in source.ours), source.name

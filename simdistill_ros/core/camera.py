@@ -8,7 +8,7 @@ Distortion models carry ROS names and coefficient orders (sensor_msgs/CameraInfo
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -119,6 +119,22 @@ def scale_matrix(scale_x: float, scale_y: float) -> FloatArray:
 def offset_matrix(left_px: float, top_px: float) -> FloatArray:
     """Return the (3, 3) `crop_from_image` of a crop whose first pixel is (left, top)."""
     return np.array([[1.0, 0.0, -left_px], [0.0, 1.0, -top_px], [0.0, 0.0, 1.0]])
+
+
+def shrunk_calibration(calibration: CameraCalibration, denominator: int) -> CameraCalibration:
+    """Return the calibration of an image whose pixels are `denominator` pixels wide and high.
+
+    A JPEG decoded at a fraction of its size is such an image. Its size is rounded up, so its last
+    row and column may lie partly beyond the full image; its pixel grid is exact all the same.
+    """
+    if denominator == 1:
+        return calibration
+    return replace(
+        calibration,
+        width_px=-(-calibration.width_px // denominator),
+        height_px=-(-calibration.height_px // denominator),
+        image_from_cam=scale_matrix(1 / denominator, 1 / denominator) @ calibration.image_from_cam,
+    )
 
 
 def project_points(

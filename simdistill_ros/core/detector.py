@@ -44,6 +44,10 @@ class DetectorLike(Protocol):
     def durations_ns(self) -> dict[str, int]:
         """Nanoseconds that each stage of the last snapshot took."""
 
+    @property
+    def input_rule(self) -> InputRule | None:
+        """How images become network input; None: it takes them at their own size only."""
+
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
         """Return the boxes of a snapshot in the ego frame, best score first."""
 
@@ -84,6 +88,11 @@ class Detector:
         return tuple(name.lower() for name in self._card.cameras)
 
     @property
+    def input_rule(self) -> InputRule:
+        """How images become network input; views that were rendered by it are taken as they are."""
+        return self._preprocess.rule
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Class names, in label order."""
         return self._card.classes
@@ -104,14 +113,14 @@ class Detector:
         """Return the boxes of a snapshot.
 
         Args:
-            snapshot: The views of all the model's cameras.
+            snapshot: The views of the model's cameras, but for those that it says are missing.
             score_threshold: Boxes below are left out; None takes the model card's.
 
         Returns:
             Boxes in the ego frame at the snapshot's stamp, best score first.
 
         Raises:
-            KeyError: If a camera of the model is missing.
+            KeyError: If a camera of the model has no view and is not said to be missing.
         """
         marks = [self._clock_ns()]
         network_input = self._preprocess(snapshot)
@@ -137,11 +146,12 @@ class Detector:
         """Return the pooling tables of an input's geometry, computed once a calibration."""
         card = self._card
         bev_from_cam = inverse(card.bev.ego_from_bev.matrix()) @ network_input.ego_from_cam
-        key = calibration_hash(bev_from_cam, network_input.input_from_cam)
+        present = network_input.present
+        key = calibration_hash(bev_from_cam, network_input.input_from_cam) + present.tobytes().hex()
         if key in self._tables:
             self._tables.move_to_end(key)
             return self._tables[key]
-        self._tables[key] = card.pooling_tables(bev_from_cam, network_input.input_from_cam)
+        self._tables[key] = card.pooling_tables(bev_from_cam, network_input.input_from_cam, present)
         while len(self._tables) > CACHED_GEOMETRIES:
             self._tables.popitem(last=False)
         return self._tables[key]

@@ -53,18 +53,19 @@ class FiringPhases:
         return max(self.offsets_ns.values()) - min(self.offsets_ns.values())
 
     def agrees_with(self, other: FiringPhases) -> bool:
-        """Tell whether both put stamps into the same cycles."""
-        return all(
+        """Tell whether both put the same cameras' stamps into the same cycles."""
+        return self.offsets_ns.keys() == other.offsets_ns.keys() and all(
             2 * abs(offset - other.offsets_ns[name]) <= min(self.gate_ns, other.gate_ns)
             for name, offset in self.offsets_ns.items()
         )
 
     def followed(self, stamps_ns: Mapping[str, int], tolerance_ns: int) -> FiringPhases:
         """Return phases moved a little towards those of one matched set: drift is tracked."""
-        starts = {name: stamps_ns[name] - offset for name, offset in self.offsets_ns.items()}
+        starts = {name: stamp - self.offsets_ns[name] for name, stamp in stamps_ns.items()}
         centre = sum(starts.values()) // len(starts)
         moved = {
-            name: offset + (starts[name] - centre) // 8 for name, offset in self.offsets_ns.items()
+            name: offset + (starts.get(name, centre) - centre) // 8
+            for name, offset in self.offsets_ns.items()
         }
         deviation = sum(abs(start - centre) for start in starts.values()) // len(starts)
         jitter = self.jitter_ns + (deviation - self.jitter_ns) // 16
@@ -105,6 +106,7 @@ class PhaseEstimator:
         self._recent: dict[str, deque[int]] = {name: deque(maxlen=HISTORY) for name in names}
         self._tolerance_ns = tolerance_ns
         self._reference = reference
+        self._ignored: frozenset[str] = frozenset()
         self._comparison: _Comparison | None = None
 
     @property
@@ -120,6 +122,11 @@ class PhaseEstimator:
         """Tell whether this very stamp was noted lately."""
         return stamp_ns in self._recent[camera]
 
+    def ignore(self, cameras: frozenset[str]) -> None:
+        """Read the phases without these cameras, because they are away."""
+        if cameras != self._ignored:
+            self._ignored, self._comparison = cameras, None
+
     def forget(self) -> None:
         """Drop all stamps: time has jumped."""
         self._comparison = None
@@ -129,16 +136,21 @@ class PhaseEstimator:
     @property
     def is_well_fed(self) -> bool:
         """Tell whether each camera sent enough for any rhythm to show."""
-        return min(map(len, self._recent.values())) >= CLOSE_REPEATS
+        return min(map(len, self._counted.values()), default=0) >= CLOSE_REPEATS
 
     @property
     def all_alive(self) -> bool:
         """Tell whether no camera has fallen silent for as long as three of its own gaps."""
-        newest = max(max(recent, default=0) for recent in self._recent.values())
+        counted = self._counted.values()
+        newest = max((max(recent, default=0) for recent in counted), default=0)
         return all(
             len(recent) >= 2 and newest - recent[-1] <= 3 * max(recent[-1] - recent[-2], 1)
-            for recent in self._recent.values()
+            for recent in counted
         )
+
+    @property
+    def _counted(self) -> dict[str, deque[int]]:
+        return {name: r for name, r in self._recent.items() if name not in self._ignored}
 
     def estimate(self, current: FiringPhases | None = None) -> FiringPhases | None:
         """Return the phases that explain the latest stamps, or None while they leave a doubt.
@@ -151,20 +163,24 @@ class PhaseEstimator:
                 others are clearly tighter, so that equally good groupings do not alternate.
         """
         if self._comparison is None:
-            stamps = {name: sorted(recent) for name, recent in self._recent.items()}
-            if any(len(times) < 2 for times in stamps.values()):
+            stamps = {name: sorted(recent) for name, recent in self._counted.items()}
+            if not stamps or any(len(times) < 2 for times in stamps.values()):
                 return None
-            self._comparison = _Comparison(stamps, self._tolerance_ns, self._reference)
+            reference = self._reference if self._reference in stamps else None
+            self._comparison = _Comparison(stamps, self._tolerance_ns, reference)
         if not self._comparison.go_on():
             return None
         comparison, self._comparison = self._comparison, None
+        away: dict[str, int] = {}
+        if current is not None:
+            current, away = _split(current, comparison.names)
         chosen = _choose(comparison, current)
         if chosen is None:
             return None
         jitter_ns = max(difference.jitter_ns for difference in chosen.values())
-        offsets = {name: chosen[name].lag_ns for name in self._recent}
+        offsets = {name: chosen[name].lag_ns for name in self._recent if name in chosen}
         if current is not None:
-            offsets = _in_step_with(current.offsets_ns, offsets)
+            offsets = away | _in_step_with(current.offsets_ns, offsets)
         gate_ns = _gate(self._tolerance_ns, jitter_ns, comparison.min_gap_ns)
         return FiringPhases(offsets, jitter_ns, comparison.min_gap_ns, gate_ns)
 
@@ -183,6 +199,10 @@ class _Comparison:
         repeats = len(stamps_ns[self.reference])
         self.found = [_Difference(self.reference, 0, repeats, 1.0, 0)]
         self._to_do = [name for name in stamps_ns if name != self.reference]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._stamps_ns)
 
     @property
     def cameras(self) -> int:
@@ -333,6 +353,16 @@ def _nearest_to(
             return None
         kept[camera] = nearest
     return kept
+
+
+def _split(
+    current: FiringPhases, names: frozenset[str]
+) -> tuple[FiringPhases | None, dict[str, int]]:
+    """Return the phases of these cameras, or None where one has no place yet, and the others'."""
+    others = {name: o for name, o in current.offsets_ns.items() if name not in names}
+    if not names <= current.offsets_ns.keys():
+        return None, {}
+    return replace(current, offsets_ns={n: current.offsets_ns[n] for n in names}), others
 
 
 def _in_step_with(current: Mapping[str, int], offsets: Mapping[str, int]) -> dict[str, int]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -37,6 +39,7 @@ _BAYER: dict[str, int] = {
     "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
     "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
 }
+KNOWN_ENCODINGS = (*_PLAIN, *_BAYER)
 
 
 class ImageError(ValueError):
@@ -48,33 +51,140 @@ class ImageError(ValueError):
         self.cause = cause
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image as it arrived; nothing is decoded or copied yet.
+
+    Attributes:
+        data: The bytes, as the message holds them.
+        encoding: A ROS encoding of `data`'s rows; "" when it is a JPEG or PNG file, which says its
+            own size.
+        height: Rows.
+        width: Pixels a row.
+        step: Bytes a row.
+        is_bigendian: Byte order of wide channels.
+    """
+
+    data: Buffer
+    encoding: str = ""
+    height: int = 0
+    width: int = 0
+    step: int = 0
+    is_bigendian: bool = False
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """Pixels, and what was left undone to have them cheaply.
+
+    Attributes:
+        pixels: (h, w, 3) uint8; may be a view of the message or of a scratch buffer.
+        is_bgr: The channels are blue, green, red.
+        full_hw: Height and width of the image that was sent.
+        denominator: The pixels are this many times as wide and high as those of the full image.
+    """
+
+    pixels: ImageArray
+    is_bgr: bool
+    full_hw: tuple[int, int]
+    denominator: int = 1
+
+
+class Scratch:
+    """Memory for full-size pixels, reused from image to image; one for each thread."""
+
+    def __init__(self) -> None:
+        """Start without memory."""
+        self._memory = np.empty(0, np.uint8)
+
+    def pixels(self, height: int, width: int) -> ImageArray:
+        """Return (height, width, 3) uint8; what an earlier call returned is overwritten."""
+        size = height * width * 3
+        if self._memory.size < size:
+            self._memory = np.empty(size, np.uint8)
+        return self._memory[:size].reshape(height, width, 3)
+
+
+def _full_size(image_hw: tuple[int, int]) -> int:
+    return 1
+
+
+def decode_image(
+    image: EncodedImage,
+    scratch: Scratch,
+    denominator_of: Callable[[tuple[int, int]], int] = _full_size,
+) -> DecodedImage:
+    """Return the pixels of an image without a copy that can be avoided.
+
+    Args:
+        image: What arrived.
+        scratch: Where pixels go that are not simply there; the result may be a view of it.
+        denominator_of: By how much a JPEG of a height and width may be shrunk: 1, 2, 4 or 8.
+
+    Raises:
+        ImageError: As `decode_jpeg_png` and `rgb_from_encoding`.
+    """
+    if not image.encoding:
+        data = _checked_file(image.data)
+        if bytes(data[:2]) == JPEG_START:
+            return _decode_jpeg(data, MAX_PIXELS, scratch, denominator_of)
+        pixels = decode_jpeg_png(data)
+        return DecodedImage(pixels, is_bgr=False, full_hw=(pixels.shape[0], pixels.shape[1]))
+    rows = rows_of_encoding(image)
+    full_hw = (image.height, image.width)
+    if image.encoding in ("rgb8", "bgr8"):
+        return DecodedImage(rows, is_bgr=image.encoding == "bgr8", full_hw=full_hw)
+    pixels = scratch.pixels(*full_hw)
+    return DecodedImage(_rgb_of_rows(rows, image.encoding, pixels), is_bgr=False, full_hw=full_hw)
+
+
 def decode_jpeg_png(data: Buffer, max_pixels: int = MAX_PIXELS) -> ImageArray:
-    """Return the pixels of a JPEG or PNG, (H, W, 3) uint8 RGB.
+    """Return the pixels of a JPEG or PNG, (H, W, 3) uint8 RGB, in memory of their own.
 
     Raises:
         ImageError: `empty`, `undecodable` (also when the data ends early) or `too_large`.
     """
-    data = memoryview(data).cast("B") if not isinstance(data, bytes) else data
-    if len(data) == 0:
-        raise ImageError("empty", "the message carries no data")
+    data = _checked_file(data)
     start = bytes(data[:8])
     if start.startswith(JPEG_START):
-        return _decode_jpeg(data, max_pixels)
+        return _decode_jpeg(data, max_pixels, Scratch(), _full_size).pixels
     if start == PNG_START:
         return _decode_png(data, max_pixels)
     raise ImageError("undecodable", f"neither JPEG nor PNG: the data begins with {start.hex(' ')}")
 
 
-def _decode_jpeg(data: Buffer, max_pixels: int) -> ImageArray:
+def _checked_file(data: Buffer) -> Buffer:
+    data = memoryview(data).cast("B") if not isinstance(data, bytes) else data
+    if len(data) == 0:
+        raise ImageError("empty", "the message carries no data")
+    return data
+
+
+def _decode_jpeg(
+    data: Buffer,
+    max_pixels: int,
+    scratch: Scratch,
+    denominator_of: Callable[[tuple[int, int]], int],
+) -> DecodedImage:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(height, width, max_pixels)
+        denominator = denominator_of((height, width))
+        small_hw = (-(-height // denominator), -(-width // denominator))
         # Strict: a JPEG that ends early is an error, not a picture with a grey half.
-        return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True))
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            colorspace="RGB",
+            min_height=small_hw[0],
+            min_width=small_hw[1],
+            buffer=scratch.pixels(*small_hw),
+            strict=True,
+        )
     except ValueError as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError("undecodable", f"not a complete JPEG: {error}") from error
+    return DecodedImage(np.asarray(pixels), False, (height, width), denominator)
 
 
 def _decode_png(data: Buffer, max_pixels: int) -> ImageArray:
@@ -133,16 +243,35 @@ def rgb_from_encoding(
         ImageError: `empty`, `wrong_step`, `size_mismatch`, `too_large`, `too_small` or
             `unknown_encoding`.
     """
-    if encoding not in _PLAIN and encoding not in _BAYER:
-        names = ", ".join([*_PLAIN, *_BAYER])
-        raise ImageError("unknown_encoding", f"encoding {encoding!r} is none of {names}")
-    channels, conversion = _PLAIN.get(encoding) or (1, _BAYER[encoding])
-    rows = _rows(data, height=height, width=width, step=step, channels=channels)
-    if conversion is None:
+    rows = rows_of_encoding(EncodedImage(data, encoding, height, width, step, is_bigendian))
+    if encoding == "rgb8":
         return rows
+    return _rgb_of_rows(rows, encoding, np.empty((height, width, 3), np.uint8))
+
+
+def rows_of_encoding(image: EncodedImage) -> npt.NDArray[np.uint8]:
+    """Return a (H, W, channels) view of a raw image's bytes, without the padding.
+
+    Raises:
+        ImageError: As `rgb_from_encoding`.
+    """
+    encoding, height, width = image.encoding, image.height, image.width
+    if encoding not in _PLAIN and encoding not in _BAYER:
+        names = ", ".join(KNOWN_ENCODINGS)
+        raise ImageError("unknown_encoding", f"encoding {encoding!r} is none of {names}")
+    channels, _ = _PLAIN.get(encoding) or (1, _BAYER[encoding])
+    rows = _rows(image.data, height=height, width=width, step=image.step, channels=channels)
     if encoding in _BAYER and (height < 3 or width < 3):
         raise ImageError("too_small", f"a Bayer image of {width}x{height} has no colour")
-    return np.asarray(cv2.cvtColor(rows, conversion))
+    return rows
+
+
+def _rgb_of_rows(
+    rows: npt.NDArray[np.uint8], encoding: str, target: npt.NDArray[np.uint8]
+) -> ImageArray:
+    _, conversion = _PLAIN.get(encoding) or (1, _BAYER[encoding])
+    assert conversion is not None
+    return np.asarray(cv2.cvtColor(rows, conversion, dst=target))
 
 
 def _rows(

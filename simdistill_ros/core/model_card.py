@@ -18,8 +18,14 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from simdistill_ros.core.frames import FloatArray
-from simdistill_ros.core.lift_geometry import PoolingTables, pooling_tables
-from simdistill_ros.core.model_card_deployment import GoldenCard, Int8Card, OnnxCard, OnnxFileCard
+from simdistill_ros.core.lift_geometry import BoolArray, PoolingTables, pooling_tables
+from simdistill_ros.core.model_card_deployment import (
+    GoldenCard,
+    Int8Card,
+    OnnxCard,
+    OnnxFileCard,
+    Precision,
+)
 from simdistill_ros.core.model_card_parts import (
     BevCard,
     BevEncoderCard,
@@ -70,6 +76,7 @@ class ModelCard(Section):
     training: TrainingCard | None = None
     metrics: dict[str, float] | None = None
     onnx: OnnxCard | None = None
+    onnx_fp16: OnnxCard | None = None
     golden: GoldenCard | None = None
     int8: Int8Card | None = None
 
@@ -138,6 +145,35 @@ class ModelCard(Section):
         x, y = self.bev.grid.shape_xy
         return x // self.head_stride, y // self.head_stride
 
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the graphs that stand in `onnx`."""
+        return self.onnx.precision if self.onnx else "fp32"
+
+    def in_precision(self, precision: Precision) -> ModelCard:
+        """Return the card with a precision's graphs and tolerance in place of the single ones.
+
+        Raises:
+            ModelCardError: If the package does not have the precision.
+        """
+        if precision == "int8":
+            return self.in_int8()
+        return self if precision == "fp32" else self.in_fp16()
+
+    def in_fp16(self) -> ModelCard:
+        """Return the card with the half precision graphs and the tolerance that belongs to them.
+
+        Raises:
+            ModelCardError: If the package has no half precision graphs.
+        """
+        if self.onnx_fp16 is None or self.golden is None or self.golden.tolerance_fp16 is None:
+            raise ModelCardError(
+                f"{self._file}: onnx_fp16, golden.tolerance_fp16: expected half precision graphs "
+                "and a tolerance, got none; make them with `simdistill export`"
+            )
+        golden = self.golden.model_copy(update={"tolerance": self.golden.tolerance_fp16})
+        return self.model_copy(update={"onnx": self.onnx_fp16, "golden": golden})
+
     def in_int8(self) -> ModelCard:
         """Return the card with the 8-bit graphs and their golden example in place of the others.
 
@@ -183,7 +219,12 @@ class ModelCard(Section):
             )
         return content
 
-    def pooling_tables(self, bev_from_cam: FloatArray, input_from_cam: FloatArray) -> PoolingTables:
+    def pooling_tables(
+        self,
+        bev_from_cam: FloatArray,
+        input_from_cam: FloatArray,
+        present: BoolArray | None = None,
+    ) -> PoolingTables:
         """Return the model's pooling tables for a rig; see `lift_geometry.pooling_tables`."""
         return pooling_tables(
             self.bev.grid,
@@ -194,6 +235,7 @@ class ModelCard(Section):
             input_from_cam=input_from_cam,
             corner_aligned_frustum=self.legacy.corner_aligned_frustum,
             truncated_cells=self.legacy.truncated_cells,
+            present=present,
         )
 
 

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from simdistill_ros.core.model_card_parts import Positive, Section
 
+Precision = Literal["fp32", "fp16", "int8"]
+Tolerance = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -29,19 +31,21 @@ class OnnxCard(Section):
     image: OnnxFileCard
     bev: OnnxFileCard
     opset: Positive
-    precision: Literal["fp32", "int8"]
+    precision: Precision
 
 
 class GoldenCard(Section):
     """An input with the outputs the network gave when it was exported.
 
     `tolerance` is the largest error of a backend that may serve, of each head map, relative to the
-    map's largest value or to one, whichever is larger.
+    map's largest value or to one, whichever is larger. `tolerance_fp16` is that of a backend that
+    computes in half precision; without it none may serve.
     """
 
     file: Annotated[str, Field(pattern=r"^[^/\\]+\.safetensors$")]
     sha256: Sha256
-    tolerance: Annotated[float, Field(gt=0, lt=1)]
+    tolerance: Tolerance
+    tolerance_fp16: Tolerance | None = None
 
 
 class CalibrationCard(Section):

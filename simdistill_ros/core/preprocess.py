@@ -9,6 +9,7 @@ inside the network, so the input stays uint8. Training uses these functions too.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ from simdistill_ros.core.snapshot import ImageArray, Snapshot, View
 KERNEL_MARGIN_PX = 8
 MapArray = npt.NDArray[np.float32]
 RESIZE_MODES = {"bicubic_antialias": "bicubic", "bilinear_antialias": "bilinear"}
+# How small a JPEG may be decoded, as a multiple of the scaled image's size; None: at full size.
+JPEG_SCALINGS: dict[str, float | None] = {"exact": None, "near": 2.0, "fast": 1.0}
+JPEG_DENOMINATORS = (8, 4, 2)
+# Undistortion maps that are kept; a rig needs one a distorted camera.
+CACHED_MAPS = 24
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,24 @@ class InputRule:
         resized_from_image = scale_matrix(width / image_hw[1], height / image_hw[0])
         return offset_matrix(left, top) @ resized_from_image
 
+    def jpeg_denominator(self, image_hw: tuple[int, int], scaling: str) -> int:
+        """Return by how much a JPEG of this size is shrunk while it is decoded: 1, 2, 4 or 8.
+
+        It is the most that leaves the decoded image, in both directions, no smaller than the scaled
+        image times the margin that `scaling` (key of `JPEG_SCALINGS`) stands for.
+        """
+        margin = JPEG_SCALINGS[scaling]
+        if margin is None:
+            return 1
+        height, width = self.resized_hw(image_hw)
+        for denominator in JPEG_DENOMINATORS:
+            if (
+                image_hw[0] >= margin * height * denominator
+                and image_hw[1] >= margin * width * denominator
+            ):
+                return denominator
+        return 1
+
 
 @dataclass(frozen=True)
 class NetworkInput:
@@ -79,63 +103,102 @@ class NetworkInput:
         images: (N, H, W, 3) uint8, RGB.
         input_from_cam: (N, 3, 3) pinhole matrices of the inputs.
         ego_from_cam: (N, 4, 4) poses of the (rectified) optical frames.
+        present: (N,) which cameras have an image. The others' pixels are zero and their matrices
+            the identity; pooling leaves them out, so that neither has any effect.
     """
 
     images: ImageArray
     input_from_cam: FloatArray
     ego_from_cam: FloatArray
+    present: npt.NDArray[np.bool_]
+
+
+class ViewRenderer:
+    """Turn one camera's image into network input; undistortion maps are cached. Thread-safe."""
+
+    def __init__(self, rule: InputRule) -> None:
+        """Start without maps."""
+        self.rule = rule
+        self._lock = threading.Lock()
+        self._maps: OrderedDict[str, tuple[MapArray, MapArray]] = OrderedDict()
+
+    def render(self, image: ImageArray, calibration: CameraCalibration) -> ImageArray:
+        """Return the input of an image of the calibration's size, (H, W, 3) uint8.
+
+        The order of the channels is kept, whatever it is. The result shares no memory with `image`
+        unless the image has the size of the input already.
+        """
+        if not calibration.is_distorted:
+            return resize_and_crop(image, self.rule)
+        resized = resize(image, self.rule.resized_hw(_image_hw(calibration)), self.rule)
+        map_x, map_y = self._undistortion(calibration)
+        return np.asarray(cv2.remap(resized, map_x, map_y, cv2.INTER_LINEAR))
+
+    def _undistortion(self, calibration: CameraCalibration) -> tuple[MapArray, MapArray]:
+        key = calibration.digest()
+        with self._lock:
+            if key not in self._maps:
+                self._maps[key] = undistortion_maps(self.rule, calibration)
+                while len(self._maps) > CACHED_MAPS:
+                    self._maps.popitem(last=False)
+            return self._maps[key]
 
 
 class Preprocessor:
-    """Turn snapshots into network input, cameras in parallel; undistortion maps are cached."""
+    """Turn snapshots into network input, cameras in parallel."""
 
     def __init__(self, rule: InputRule, cameras: tuple[str, ...], threads: int = 2) -> None:
         """Prepare for the model's cameras, in the model's order."""
         self.rule = rule
         self.cameras = cameras
+        self._renderer = ViewRenderer(rule)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
-        self._maps: OrderedDict[str, tuple[MapArray, MapArray]] = OrderedDict()
 
     def __call__(self, snapshot: Snapshot) -> NetworkInput:
         """Return the network input of a snapshot.
 
         Raises:
-            KeyError: If the snapshot lacks one of the model's cameras.
+            KeyError: If the snapshot lacks one of the model's cameras and does not say so.
+            ValueError: If a view that was rendered before has not the input's size.
         """
-        views = [snapshot.view(camera) for camera in self.cameras]
-        images = list(self._pool.map(self.render, views))
-        return NetworkInput(
-            images=np.stack(images),
-            input_from_cam=np.stack([input_from_cam(self.rule, v.calibration) for v in views]),
-            ego_from_cam=np.stack([ego_from_rectified(v) for v in views]),
-        )
+        present = np.array([camera not in snapshot.missing for camera in self.cameras])
+        slots = np.flatnonzero(present)
+        views = [snapshot.view(self.cameras[slot]) for slot in slots]
+        is_ready = all(view.is_network_input for view in views)
+        rendered = (map if is_ready else self._pool.map)(self.render, views)
+        count = len(self.cameras)
+        images = np.zeros((count, *self.rule.input_hw, 3), dtype=np.uint8)
+        intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
+        for slot, view, image in zip(slots, views, rendered, strict=True):
+            images[slot] = image
+            intrinsics[slot] = input_from_cam(self.rule, view.calibration)
+            poses[slot] = ego_from_rectified(view)
+        return NetworkInput(images, intrinsics, poses, present)
 
     def render(self, view: View) -> ImageArray:
         """Return one camera's input, (H, W, 3) uint8 RGB."""
-        if not view.calibration.is_distorted:
-            return resize_and_crop(view.image, self.rule)
-        image_hw = (view.calibration.height_px, view.calibration.width_px)
-        resized = resize(view.image, self.rule.resized_hw(image_hw), self.rule)
-        map_x, map_y = self._undistortion(view.calibration)
-        return np.asarray(cv2.remap(resized, map_x, map_y, cv2.INTER_LINEAR))
+        if not view.is_network_input:
+            return self._renderer.render(view.image, view.calibration)
+        expected = (*self.rule.input_hw, 3)
+        if view.image.shape != expected or view.image.dtype != np.uint8:
+            raise ValueError(
+                f"{view.camera}: expected a network input of shape {expected} and uint8, "
+                f"got {view.image.dtype} {view.image.shape}"
+            )
+        return view.image
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=True)
 
-    def _undistortion(self, calibration: CameraCalibration) -> tuple[MapArray, MapArray]:
-        key = calibration.digest()
-        if key not in self._maps:
-            self._maps[key] = undistortion_maps(self.rule, calibration)
-            while len(self._maps) > 4 * len(self.cameras):
-                self._maps.popitem(last=False)
-        return self._maps[key]
+
+def _image_hw(calibration: CameraCalibration) -> tuple[int, int]:
+    return calibration.height_px, calibration.width_px
 
 
 def input_from_cam(rule: InputRule, calibration: CameraCalibration) -> FloatArray:
     """Return the (3, 3) pinhole matrix of a camera's network input."""
-    image_hw = (calibration.height_px, calibration.width_px)
-    return rule.input_from_image(image_hw) @ calibration.image_from_cam
+    return rule.input_from_image(_image_hw(calibration)) @ calibration.image_from_cam
 
 
 def ego_from_rectified(view: View) -> FloatArray:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One synchronised set of camera images with calibration: all a detector is given.
 
-A snapshot is complete when it exists: every view has pixels, intrinsics and the pose of its camera.
+A snapshot is complete when it exists: every view has pixels, intrinsics and the pose of its camera,
+and a camera without a view is named as missing.
 Who gathers it (the node from topics, the evaluator from a data set) is of no concern here.
 """
 
@@ -28,6 +29,8 @@ class View:
         image: (H, W, 3) uint8, RGB.
         calibration: Intrinsics at the size of `image`.
         ego_from_cam: (4, 4) pose of the optical frame, in the ego frame at the snapshot's stamp.
+        is_network_input: `image` has been resized and cropped to the network's input already;
+            `calibration` is still that of the image it was made from.
     """
 
     camera: str
@@ -35,6 +38,7 @@ class View:
     image: ImageArray
     calibration: CameraCalibration
     ego_from_cam: FloatArray
+    is_network_input: bool = False
 
     def __post_init__(self) -> None:
         """Check that image and calibration belong together.
@@ -42,6 +46,8 @@ class View:
         Raises:
             ValueError: If the image is not (H, W, 3) uint8 of the calibration's size.
         """
+        if self.is_network_input:
+            return  # the preprocessor, which knows the size, checks it
         expected = (self.calibration.height_px, self.calibration.width_px, 3)
         if self.image.shape != expected or self.image.dtype != np.uint8:
             raise ValueError(
@@ -57,10 +63,14 @@ class Snapshot:
     Attributes:
         stamp_ns: Reference time: the newest view's, or the anchor camera's where one is set.
         views: The views, in any order; `view` finds one by name.
+        missing: Cameras that are known to have no view.
+        held: Cameras whose view is of an earlier cycle.
     """
 
     stamp_ns: int
     views: tuple[View, ...]
+    missing: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
     def view(self, camera: str) -> View:
         """Return the view of a camera.
@@ -76,6 +86,6 @@ class Snapshot:
 
     @property
     def spread_ns(self) -> int:
-        """Time between the oldest and the newest view."""
-        stamps = [view.stamp_ns for view in self.views]
+        """Time between the oldest and the newest view of the cycle."""
+        stamps = [view.stamp_ns for view in self.views if view.camera not in self.held]
         return max(stamps) - min(stamps)

@@ -10,6 +10,9 @@ cycle is handed out the moment its last item arrives. A cycle that lost an item 
 newer one is complete, when it times out or when too many are open; it is never completed with a
 neighbour's item. Until the firing order is known, items wait: for the second cycle as a rule, for
 the fourth where the rhythm leaves a doubt, or until the cameras pause.
+
+What is given up goes out all the same, marked as lacking cameras, where `missing_cameras.py` says
+so; a cycle that lacks only cameras known to be away goes out as soon as the rest is there.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from statistics import median_low
 from typing import Generic, TypeVar
 
 from simdistill_ros.core.firing_phases import FiringPhases, PhaseEstimator, phases_of_one_set
+from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy, Presence
 from simdistill_ros.core.sync_counters import CameraCounters, MissingReport, SyncCounters
 from simdistill_ros.core.time_jumps import JumpDetector, StampKind
 
@@ -32,19 +36,23 @@ CHECK_AFTER_LOSSES = 2  # cycles without a match that make it doubtful
 
 @dataclass(frozen=True)
 class SyncedSet(Generic[T]):
-    """One item per camera, all of one cycle.
+    """One item per camera, all of one cycle but for those that are held.
 
     Attributes:
         stamp_ns: Reference time: the newest item's, or the anchor camera's where one is set.
         stamps_ns: Stamp of each camera's item.
         items: The items by camera.
-        spread_ns: Time between the oldest and the newest item.
+        spread_ns: Time between the oldest and the newest item of the cycle.
+        missing: Cameras that have no item here.
+        held: Cameras whose item is of an earlier cycle.
     """
 
     stamp_ns: int
     stamps_ns: dict[str, int]
     items: dict[str, T]
     spread_ns: int
+    missing: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +79,12 @@ class _Cycle(Generic[T]):
         self.start_ns = self._start_sum_ns // len(self.members)
 
 
-class _Stream:
+class _Stream(Generic[T]):
     """What is remembered of one camera."""
 
     def __init__(self) -> None:
         self.counters = CameraCounters()
+        self.recent: deque[_Item[T]] = deque(maxlen=2)  # the newest, where items are held
         self.matched_ns: int | None = None  # stamp of the last item handed out
         self.arrival_ns: int | None = None
         self.ahead_ns: int | None = None  # stamp minus arrival of the last stamped item
@@ -93,6 +102,7 @@ class Synchronizer(Generic[T]):
         queue_size: int = 10,
         anchor: str | None = None,
         jump_ns: int = 500_000_000,
+        missing_cameras: MissingCameras | None = None,
     ) -> None:
         """Set up empty streams.
 
@@ -105,10 +115,11 @@ class Synchronizer(Generic[T]):
             anchor: Camera whose stamp is the set's; without one it is the newest.
             jump_ns: A stamp older than its camera's newest by more is a jump of time, by less a
                 late arrival.
+            missing_cameras: What becomes of sets that lack cameras; None: they are given up.
 
         Raises:
             ValueError: If a camera is named twice, none is named, the anchor is not one of them, or
-                a number is not positive.
+                a number is out of range.
         """
         self.names = tuple(names)
         if not self.names or len(set(self.names)) != len(self.names):
@@ -132,7 +143,12 @@ class Synchronizer(Generic[T]):
         self._pause_ns = 4 * tolerance_ns
         self._learning_timeout_ns = max(timeout_ns, 24 * tolerance_ns)
 
-        self._streams = {name: _Stream() for name in self.names}
+        self.set_missing_cameras(missing_cameras or MissingCameras())
+        self._presence = Presence(self.names, timeout_ns)
+        self._away: frozenset[str] = frozenset()
+        self._unproven: set[str] = set()  # came back, but not into a set yet
+
+        self._streams: dict[str, _Stream[T]] = {name: _Stream() for name in self.names}
         self._jumps = JumpDetector(self.names, jump_ns, timeout_ns)
         self._estimator = PhaseEstimator(self.names, tolerance_ns, anchor)
         self.counters = SyncCounters({n: s.counters for n, s in self._streams.items()})
@@ -142,13 +158,24 @@ class Synchronizer(Generic[T]):
             self.phases = phases_of_one_set({self.names[0]: 0}, tolerance_ns)
         self._waiting: dict[str, deque[_Item[T]]] = {name: deque() for name in self.names}
         self._open: list[_Cycle[T]] = []
-        self._given_up: deque[int] = deque(maxlen=queue_size)  # starts of cycles without a set
+        self._given_up: deque[int] = deque(
+            maxlen=queue_size
+        )  # starts of cycles not handed out whole
         self._last_missing: tuple[str, ...] = ()
         self._out_of_tolerance_ns: int | None = None
         self._last_arrival_ns: int | None = None
         self._losses = 0
         self._sets_until_check = 2
         self._adds_since_check = 0
+
+    def set_missing_cameras(self, rule: MissingCameras) -> None:
+        """Change what becomes of sets that lack cameras.
+
+        Raises:
+            ValueError: If the rule does not fit the number of cameras.
+        """
+        self._least = rule.least(len(self.names))
+        self._missing = rule
 
     def add(self, name: str, stamp_ns: int, item: T, now_ns: int) -> list[SyncedSet[T]]:
         """Take an item and return the sets that it completes, oldest first; most often none or one.
@@ -185,27 +212,41 @@ class Synchronizer(Generic[T]):
         else:
             self._last_arrival_ns = now_ns
             self._estimator.observe(name, stamp_ns)
-            sets += self._take(_Item(name, stamp_ns, now_ns, item))
+            self._presence.heard(name, stamp_ns, now_ns)
+            self._update_away(now_ns)
+            newest = _Item(name, stamp_ns, now_ns, item)
+            if self._missing.policy is MissingPolicy.HOLD:
+                stream.recent.append(newest)
+            sets += self._take(newest)
         return sets
 
     def poll(self, now_ns: int) -> list[SyncedSet[T]]:
         """Give up what waited too long; return the first set where a pause proves it to be one."""
+        self._update_away(now_ns)
         if self.phases is None:
             return self._poll_learning(now_ns)
-        for cycle in self._open.copy():
-            if now_ns - cycle.first_arrival_ns >= self._timeout_ns:
-                self._give_up(cycle, "timeout")
-        return []
+        sets = []
+        for cycle in sorted(self._open, key=lambda cycle: cycle.start_ns):
+            if cycle not in self._open:
+                continue  # a newer one went out
+            if self._is_ready(cycle):
+                sets += self._finish(cycle)
+            elif now_ns - cycle.first_arrival_ns >= self._timeout_ns:
+                sets += self._give_up(cycle, "timeout")
+        return sets
 
     def reset(self, *, forget_phases: bool = False) -> None:
         """Drop everything queued; keep the firing order unless told not to."""
         self._drop_queued(lambda item: True)
         self._estimator.forget()
         self._jumps.forget()
+        self._presence.forget()
+        self._unproven.clear()
         self._given_up.clear()
         self._last_arrival_ns = None
         for stream in self._streams.values():
             stream.matched_ns = None
+            stream.recent.clear()
         if forget_phases and len(self.names) > 1:
             self.phases = None
 
@@ -233,6 +274,7 @@ class Synchronizer(Generic[T]):
             out_of_tolerance_ns=self._out_of_tolerance_ns,
             ahead_ns={name: value - middle for name, value in ahead.items()},
             learning=self.phases is None,
+            away=self._away,
         )
 
     # -- queues ----------------------------------------------------------------------------------
@@ -258,8 +300,10 @@ class Synchronizer(Generic[T]):
         self._losses = 0
         self._drop_queued(lambda item: abs(item.stamp_ns - stamp_ns) > self._jump_ns)
         self._estimator.forget()
+        self._presence.forget_clocks()
         self._given_up.clear()
         for stream in self._streams.values():
+            stream.recent.clear()
             if stream.matched_ns is not None and stream.matched_ns >= stamp_ns:
                 stream.matched_ns = None
 
@@ -286,51 +330,117 @@ class Synchronizer(Generic[T]):
     def _place(self, item: _Item[T], phases: FiringPhases) -> list[SyncedSet[T]]:
         """Let an item join its cycle, or open one."""
         counters = self._streams[item.camera].counters
+        if item.camera not in phases.offsets_ns:
+            counters.unplaced += 1
+            return []
         start_ns = item.stamp_ns - phases.offsets_ns[item.camera]
+        sets: list[SyncedSet[T]] = []
         cycle = min(self._open, key=lambda c: abs(c.start_ns - start_ns), default=None)
         if cycle is None or abs(cycle.start_ns - start_ns) > phases.gate_ns:
             if any(abs(closed - start_ns) <= phases.gate_ns for closed in self._given_up):
                 counters.late += 1
+                self._unproven.discard(item.camera)
                 return []
             if len(self._open) == self._queue_size:
-                self._give_up(min(self._open, key=lambda c: c.first_arrival_ns), "overflow")
+                oldest = min(self._open, key=lambda c: c.first_arrival_ns)
+                sets = self._give_up(oldest, "overflow")
             cycle = _Cycle(item.arrival_ns)
             self._open.append(cycle)
         if item.camera in cycle.members:
             counters.duplicate += 1
-            return []
+            return sets
         cycle.join(item, start_ns)
-        return self._finish(cycle, phases) if len(cycle.members) == len(self.names) else []
+        if len(cycle.members) > 1:
+            self._unproven.difference_update(cycle.members)
+        return sets + (self._finish(cycle) if self._is_ready(cycle) else [])
 
-    def _finish(self, cycle: _Cycle[T], phases: FiringPhases) -> list[SyncedSet[T]]:
-        """Hand out a complete cycle, unless it spreads too far."""
-        stamps = {name: cycle.members[name].stamp_ns for name in self.names}
+    def _is_ready(self, cycle: _Cycle[T]) -> bool:
+        """Tell whether a cycle has all that is worth waiting for."""
+        absent = self._absent(cycle)
+        if not absent:
+            return True
+        return self._is_enough(cycle) and self._not_awaited().issuperset(absent)
+
+    def _is_enough(self, cycle: _Cycle[T]) -> bool:
+        """Tell whether the rule for missing cameras lets a cycle go out as it is."""
+        has_anchor = self._anchor is None or self._anchor in cycle.members
+        return has_anchor and len(cycle.members) >= self._least
+
+    def _not_awaited(self) -> set[str]:
+        placed = self.names if self.phases is None else self.phases.offsets_ns
+        return self._unproven | self._away | (set(self.names) - set(placed))
+
+    def _update_away(self, now_ns: int) -> None:
+        """Note which cameras are away; those that came back must prove that they fit."""
+        if self._missing.policy is MissingPolicy.DROP:
+            away: frozenset[str] = frozenset()
+        else:
+            away = self._presence.away(now_ns)
+            self._unproven |= self._away - away
+        if away != self._away:
+            self._away = away
+            self._estimator.ignore(away)
+
+    def _finish(self, cycle: _Cycle[T]) -> list[SyncedSet[T]]:
+        """Hand out a cycle and give up the older ones, unless it spreads too far."""
+        stamps = {n: cycle.members[n].stamp_ns for n in self.names if n in cycle.members}
         reach_ns = self._reach_ns(stamps)
         if reach_ns > self._tolerance_ns:
             self._out_of_tolerance_ns = reach_ns
-            self._give_up(cycle, "out_of_tolerance")
-            return []
+            return self._drop(cycle, "out_of_tolerance")
         self._open.remove(cycle)
+        sets: list[SyncedSet[T]] = []
+        for older in sorted(self._open, key=lambda older: older.start_ns):
+            if older.start_ns < cycle.start_ns and older in self._open:
+                sets += self._give_up(older, "unmatched")
         self._count(cycle, "matched")
         for name, stamp_ns in stamps.items():
             self._streams[name].matched_ns = stamp_ns
-        for older in self._open.copy():
-            if older.start_ns < cycle.start_ns:
-                self._give_up(older, "unmatched")
-        self.phases = phases.followed(stamps, self._tolerance_ns)
-        self._losses = max(self._losses - 1, 0)
-        self._sets_until_check -= 1
-        self._last_missing, self._out_of_tolerance_ns = (), None
-        self.counters.sets += 1
+        assert self.phases is not None
+        self.phases = self.phases.followed(stamps, self._tolerance_ns)
+        self._note_outcome(cycle)
+        self._out_of_tolerance_ns = None
         self.last_spread_ns = max(stamps.values()) - min(stamps.values())
-        return [
-            SyncedSet(
-                stamp_ns=max(stamps.values()) if self._anchor is None else stamps[self._anchor],
-                stamps_ns=stamps,
-                items={name: cycle.members[name].payload for name in self.names},
-                spread_ns=self.last_spread_ns,
-            )
-        ]
+        return [*sets, self._set_of(cycle, stamps, self.last_spread_ns)]
+
+    def _note_outcome(self, cycle: _Cycle[T]) -> None:
+        """Count a cycle that goes out, whole or in part."""
+        absent = self._absent(cycle)
+        self.counters.sets += 1
+        self._last_missing = absent
+        if absent:
+            self.counters.partial_sets += 1
+            self._given_up.append(cycle.start_ns)
+        is_loss = not self._not_awaited().issuperset(absent)
+        self._losses = self._losses + 1 if is_loss else max(self._losses - 1, 0)
+        self._sets_until_check -= 1
+
+    def _set_of(self, cycle: _Cycle[T], stamps_ns: dict[str, int], spread_ns: int) -> SyncedSet[T]:
+        """Return a cycle's items and, for cameras that it lacks, those that may be held."""
+        stamp_ns = max(stamps_ns.values()) if self._anchor is None else stamps_ns[self._anchor]
+        members = dict(cycle.members)
+        for name in self._absent(cycle):
+            held = self._held(name, stamp_ns)
+            if held is not None:
+                members[name] = held
+        return SyncedSet(
+            stamp_ns=stamp_ns,
+            stamps_ns={name: members[name].stamp_ns for name in self.names if name in members},
+            items={name: members[name].payload for name in self.names if name in members},
+            spread_ns=spread_ns,
+            missing=tuple(name for name in self.names if name not in members),
+            held=tuple(name for name in self.names if name in members and name not in stamps_ns),
+        )
+
+    def _held(self, name: str, stamp_ns: int) -> _Item[T] | None:
+        """Return a camera's newest item before a stamp, if it may still be used."""
+        if self._missing.policy is not MissingPolicy.HOLD:
+            return None
+        past = [i for i in self._streams[name].recent if i.stamp_ns <= stamp_ns]
+        newest = max(past, key=lambda item: item.stamp_ns, default=None)
+        if newest is None or stamp_ns - newest.stamp_ns > self._missing.hold_ns:
+            return None
+        return newest
 
     def _reach_ns(self, stamps_ns: dict[str, int]) -> int:
         """Return what the tolerance limits: the spread, or the distance to the anchor."""
@@ -339,8 +449,12 @@ class Synchronizer(Generic[T]):
             return newest - oldest
         return max(newest - stamps_ns[self._anchor], stamps_ns[self._anchor] - oldest)
 
-    def _give_up(self, cycle: _Cycle[T], reason: str) -> None:
-        """Drop an open cycle that yields no set: the place where partial sets would be made."""
+    def _give_up(self, cycle: _Cycle[T], reason: str) -> list[SyncedSet[T]]:
+        """End the wait for an open cycle: hand it out as it is where that is enough, or drop it."""
+        return self._finish(cycle) if self._is_enough(cycle) else self._drop(cycle, reason)
+
+    def _drop(self, cycle: _Cycle[T], reason: str) -> list[SyncedSet[T]]:
+        """Drop an open cycle that yields no set."""
         self._open.remove(cycle)
         self._count(cycle, reason)
         absent = self._absent(cycle)
@@ -351,6 +465,7 @@ class Synchronizer(Generic[T]):
             self.counters.out_of_tolerance_sets += 1
         self._given_up.append(cycle.start_ns)
         self._losses += 1
+        return []
 
     # -- firing order ----------------------------------------------------------------------------
 
@@ -369,7 +484,7 @@ class Synchronizer(Generic[T]):
         newest = {name: queue[-1].stamp_ns for name, queue in self._waiting.items() if queue}
         last_ns = now_ns if self._last_arrival_ns is None else self._last_arrival_ns
         is_pause = now_ns - last_ns >= self._pause_ns
-        is_whole = len(newest) == len(self.names)
+        is_whole = set(self.names) - self._away <= newest.keys() and len(newest) >= self._least
         if is_pause and is_whole and self._reach_ns(newest) <= self._tolerance_ns:
             return self._adopt(phases_of_one_set(newest, self._tolerance_ns))
         for name, queue in self._waiting.items():
@@ -383,6 +498,8 @@ class Synchronizer(Generic[T]):
         self._adds_since_check += 1
         is_due = self._sets_until_check <= 0 or self._losses >= CHECK_AFTER_LOSSES
         is_early = self._adds_since_check < len(self.names) and not self._estimator.is_busy
+        if self.phases is not None:
+            is_due |= not self.phases.offsets_ns.keys() >= set(self.names) - self._away
         if not is_due or is_early or self.phases is None or not self._estimator.all_alive:
             return []
         self._adds_since_check = 0

@@ -23,6 +23,7 @@ class CameraCounters:
         overflow: Dropped: too many cycles were open.
         out_of_tolerance: Dropped: its cycle was complete, but spread too far in time.
         reset: Dropped: time jumped backward, or the caller reset.
+        unplaced: Dropped: its camera had been away when the firing order was read.
     """
 
     received: int = 0
@@ -35,6 +36,7 @@ class CameraCounters:
     overflow: int = 0
     out_of_tolerance: int = 0
     reset: int = 0
+    unplaced: int = 0
 
     @property
     def drops(self) -> dict[str, int]:
@@ -58,6 +60,7 @@ class SyncCounters:
     Attributes:
         cameras: Counters of each camera.
         sets: Sets handed out.
+        partial_sets: Those of them that lack a camera's item of their cycle.
         incomplete_sets: Cycles given up because an item was missing.
         out_of_tolerance_sets: Complete cycles dropped because they spread too far in time.
         time_jumps: Backward jumps of time.
@@ -65,6 +68,7 @@ class SyncCounters:
 
     cameras: dict[str, CameraCounters]
     sets: int = 0
+    partial_sets: int = 0
     incomplete_sets: int = 0
     out_of_tolerance_sets: int = 0
     time_jumps: int = 0
@@ -83,6 +87,7 @@ class MissingReport:
         ahead_ns: Per camera that has sent something, how far its stamps run ahead of the middle
             camera's, arrival times considered: a large number is a clock that is set differently.
         learning: True while the firing order is not known yet.
+        away: Cameras that sets do not wait for.
     """
 
     waiting_on: tuple[str, ...]
@@ -91,3 +96,4 @@ class MissingReport:
     out_of_tolerance_ns: int | None
     ahead_ns: Mapping[str, int]
     learning: bool
+    away: frozenset[str] = frozenset()

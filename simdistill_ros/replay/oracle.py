@@ -76,6 +76,11 @@ class OracleDetector:
         """No stages."""
         return {}
 
+    @property
+    def input_rule(self) -> None:
+        """It does not look at the images."""
+        return None
+
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
         """Return the keyframe's ground truths; none between keyframes."""
         token = self._tokens.get(snapshot.stamp_ns)

@@ -10,6 +10,7 @@ from simdistill_ros.core.camera import (
     offset_matrix,
     project_points,
     scale_matrix,
+    shrunk_calibration,
 )
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 500.0, 239.5], [0.0, 0.0, 1.0]])
@@ -78,3 +79,15 @@ def test_the_digest_changes_with_every_number() -> None:
 
     assert len(digests) == 5
     assert calibration().digest() == calibration().digest()
+
+
+def test_a_shrunken_image_has_the_same_rays_and_a_size_rounded_up() -> None:
+    full = calibration(width_px=641, height_px=481)
+
+    small = shrunk_calibration(full, 8)
+
+    assert (small.width_px, small.height_px) == (81, 61)
+    pixel_of_first_block = [3.5, 3.5, 1.0]  # the centre of 8 x 8 full pixels
+    ray = np.linalg.inv(full.image_from_cam) @ pixel_of_first_block
+    np.testing.assert_allclose(small.image_from_cam @ ray, [0.0, 0.0, 1.0], atol=1e-12)
+    assert shrunk_calibration(full, 1) is full

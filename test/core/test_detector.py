@@ -168,3 +168,48 @@ def test_closing_the_detector_closes_the_backend(card: ModelCard) -> None:
     Detector(card, backend).close()
 
     assert backend.closed
+
+
+def test_a_missing_camera_has_no_effect_whatever_stands_in_for_it(card: ModelCard) -> None:
+    whole = ring(card)
+    lost = whole.views[2].camera
+    views = tuple(view for view in whole.views if view.camera != lost)
+    detector = Detector(card, backend := OnePeak(card, (40, 20)))
+    detector.detect(Snapshot(105, views, missing=(lost,)))
+    assert backend.images is not None
+    assert not backend.images[2].any()
+    assert backend.images[3].any()
+    features = card.feature_hw[0] * card.feature_hw[1]
+    tables = backend.tables[-1]
+    assert 2 not in tables.pixel_index // features
+    assert set(tables.pixel_index // features) == {0, 1, 3, 4, 5}
+
+
+def test_the_network_gives_the_same_maps_whatever_the_missing_cameras_pixels_are(
+    card: ModelCard,
+) -> None:
+    backend = TorchBackend(card)
+    detector = Detector(card, backend)
+    whole = ring(card)
+    views = tuple(view for view in whole.views if view.camera != whole.views[2].camera)
+    network_input = detector._preprocess(Snapshot(105, views, missing=(whole.views[2].camera,)))
+    tables = detector.tables_of(network_input)
+    blank = backend.infer(network_input.images, tables)
+    noise = network_input.images.copy()
+    noise[2] = np.random.default_rng(5).integers(0, 256, noise[2].shape)
+    for task, other in zip(blank, backend.infer(noise, tables), strict=True):
+        for name, values in task.items():
+            np.testing.assert_array_equal(values, other[name])
+    # The same picture run through the network as an image would change them.
+    seen = detector.tables_of(detector._preprocess(whole))
+    with_picture = backend.infer(network_input.images, seen)
+    assert any((with_picture[0][name] != blank[0][name]).any() for name in blank[0])
+    detector.close()
+
+
+def test_a_camera_that_is_neither_there_nor_said_to_be_missing_is_an_error(
+    card: ModelCard,
+) -> None:
+    detector = Detector(card, OnePeak(card, (0, 0)))
+    with pytest.raises(KeyError, match="no camera"):
+        detector.detect(Snapshot(105, ring(card).views[1:]))

@@ -7,6 +7,7 @@ from simdistill_ros.core.lift_geometry import (
     DepthBins,
     PoolingTables,
     calibration_hash,
+    frustum_points,
     pooling_tables,
 )
 
@@ -105,6 +106,72 @@ def test_each_camera_has_its_own_rows():
     assert cells(tables).tolist() == [0, 1, 2, 3]
     assert tables.pixel_index.tolist() == [1, 1, 0, 0]
     assert tables.depth_index.tolist() == [3, 2, 0, 1]
+
+
+def ring_of_cameras(count):
+    """Return (bev_from_cam, input_from_cam) of cameras that look all around, a little tilted."""
+    generator = np.random.default_rng(0)
+    poses = []
+    for index in range(count):
+        turn, tilt = 2 * np.pi * index / count + 0.1, generator.uniform(-0.1, 0.1)
+        around = np.array(
+            [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+        )
+        about = np.array(
+            [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
+        )
+        pose = np.eye(4)
+        pose[:3, :3] = around @ FORWARD[0, :3, :3] @ about
+        pose[:3, 3] = generator.uniform(-1, 1, 3)
+        poses.append(pose)
+    return np.stack(poses), np.tile([[40.0, 0, 31.5], [0, 40.0, 15.5], [0, 0, 1]], (count, 1, 1))
+
+
+@pytest.mark.parametrize("cell_m", [0.8, 0.1])  # 16,384 cells, and too many for 16 bits
+@pytest.mark.parametrize("truncated", [False, True])
+def test_tables_hold_what_a_plain_walk_over_all_points_finds(cell_m, truncated):
+    span = 51.2 if cell_m == 0.8 else 16.0
+    grid = BevGrid((-span, span), (-span, span), (-3.0, 5.0), (cell_m, cell_m))
+    bins = DepthBins(1.0, 60.0, 2.0)
+    poses, intrinsics = ring_of_cameras(3)
+    geometry = {"feature_hw": (4, 8), "input_hw": (32, 64)}
+    geometry |= {"bev_from_cam": poses, "input_from_cam": intrinsics}
+    tables = pooling_tables(grid, bins, truncated_cells=truncated, **geometry)
+    points = frustum_points(bins, **geometry)  # (N, 3, D, P)
+    low, size = np.array([-span, -span, -3.0]), np.array([cell_m, cell_m, 8.0])
+    round_down = np.trunc if truncated else np.floor
+    expected = []
+    for camera, axis_free in enumerate(points.transpose(0, 2, 3, 1)):
+        for depth, row in enumerate(axis_free):
+            for pixel, point in enumerate(row):
+                x, y, z = round_down((point - low) / size)
+                if 0 <= x < grid.shape_xy[0] and 0 <= y < grid.shape_xy[1] and z == 0:
+                    cell = int(x * grid.shape_xy[1] + y)
+                    entry = camera * points[0, 0].size + depth * 32 + pixel
+                    expected.append((cell, entry, camera * 32 + pixel))
+    expected.sort()
+    found = zip(cells(tables), tables.depth_index, tables.pixel_index, strict=True)
+    assert [tuple(map(int, entry)) for entry in found] == expected
+    assert len(expected) > 500
+
+
+def test_an_absent_camera_adds_nothing_and_moves_no_other_entry():
+    grid = BevGrid((-51.2, 51.2), (-51.2, 51.2), (-3.0, 5.0), (0.8, 0.8))
+    poses, intrinsics = ring_of_cameras(3)
+    geometry = {"feature_hw": (4, 8), "input_hw": (32, 64), "input_from_cam": intrinsics}
+    bins = DepthBins(1.0, 60.0, 2.0)
+    whole = pooling_tables(grid, bins, bev_from_cam=poses, **geometry)
+    present = np.array([True, False, True])
+    part = pooling_tables(grid, bins, bev_from_cam=poses, present=present, **geometry)
+    kept = whole.pixel_index // 32 != 1
+    assert part.depth_index.tolist() == whole.depth_index[kept].tolist()
+    assert part.pixel_index.tolist() == whole.pixel_index[kept].tolist()
+    assert cells(part).tolist() == cells(whole)[kept].tolist()
+    assert (part.pixel_count, part.depth_count) == (whole.pixel_count, whole.depth_count)
+    none = pooling_tables(grid, bins, bev_from_cam=poses, present=~np.ones(3, bool), **geometry)
+    assert none.pixel_index.size == none.cell_offsets.max() == 0
+    with pytest.raises(ValueError, match=r"present: expected shape \(3,\), got \(2,\)"):
+        pooling_tables(grid, bins, bev_from_cam=poses, present=np.ones(2, bool), **geometry)
 
 
 def test_tables_are_32_bit_integers():

@@ -167,3 +167,40 @@ def test_an_unknown_kernel_is_refused() -> None:
 
 def test_a_crop_outside_the_image_is_black() -> None:
     assert crop(np.full((4, 4, 3), 9, np.uint8), 10, 10, (2, 2)).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "width_px", "exact", "near", "fast"),
+    [
+        ((900, 1600), 384, 1, 2, 4),
+        ((900, 1600), 768, 1, 1, 2),
+        ((900, 1600), 200, 1, 4, 8),
+        ((450, 800), 768, 1, 1, 1),
+    ],
+)
+def test_a_jpeg_is_shrunk_only_as_far_as_the_scaled_image_allows(
+    image_hw: tuple[int, int], width_px: int, exact: int, near: int, fast: int
+) -> None:
+    rule = InputRule((64, 128), width_px)
+
+    chosen = [rule.jpeg_denominator(image_hw, scaling) for scaling in ("exact", "near", "fast")]
+
+    assert chosen == [exact, near, fast]
+
+
+def test_a_view_that_is_network_input_is_taken_as_it_is_and_its_size_checked() -> None:
+    rule = InputRule((32, 64), 64, "bilinear_antialias")
+    calibration = CameraCalibration(160, 90, K)
+    image = noise(90, 160)
+    rendered = resize_and_crop(image, rule)
+    whole = View("cam_front", 0, image, calibration, np.eye(4))
+    ready = View("cam_front", 0, rendered, calibration, np.eye(4), is_network_input=True)
+    preprocess = Preprocessor(rule, ("cam_front",))
+
+    late, early = preprocess(Snapshot(0, (whole,))), preprocess(Snapshot(0, (ready,)))
+
+    np.testing.assert_array_equal(early.images, late.images)
+    np.testing.assert_array_equal(early.input_from_cam, late.input_from_cam)
+    wrong = View("cam_front", 0, image, calibration, np.eye(4), is_network_input=True)
+    with pytest.raises(ValueError, match=r"cam_front: expected a network input of shape \(32, 64"):
+        preprocess(Snapshot(0, (wrong,)))

@@ -247,6 +247,7 @@ def write_package(
         "training": training,
         "metrics": {name: round(value, 4) for name, value in metrics.items()} if metrics else None,
         "onnx": None,  # graphs of other weights
+        "onnx_fp16": None,
         "golden": None,
         "int8": None,
     }

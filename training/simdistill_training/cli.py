@@ -261,6 +261,8 @@ def _add_export(commands: Any) -> None:
     command.add_argument("out", type=Path, nargs="?", help="folder to write; default: the package")
     command.add_argument("--tolerance", type=float, default=1e-4,
                          help="largest error of a backend that serves (default: 1e-4)")  # fmt: skip
+    command.add_argument("--tolerance-fp16", type=float, default=3e-2,
+                         help="the same in half precision (default: 3e-2)")  # fmt: skip
     command.set_defaults(command=_export)
 
 
@@ -268,9 +270,12 @@ def _export(arguments: argparse.Namespace) -> None:
     from simdistill_training.export import export_package
 
     card, proof = export_package(
-        arguments.package, arguments.out or arguments.package, tolerance=arguments.tolerance
+        arguments.package,
+        arguments.out or arguments.package,
+        tolerance=arguments.tolerance,
+        tolerance_fp16=arguments.tolerance_fp16,
     )
-    print(f"{card.file}: onnxruntime passes the {proof}")
+    print(f"{card.file}: onnxruntime passes the self-test: {proof}")
 
 
 def _add_convert(commands: Any) -> None:

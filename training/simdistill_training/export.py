@@ -19,12 +19,26 @@ from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.frames import FloatArray, inverse, rigid, rotation_about_z
 from simdistill_ros.core.golden import load_golden, record_golden, run_self_test, save_golden
 from simdistill_ros.core.model_card import CARD_FILE, ModelCard, load_model_card
-from simdistill_ros.core.model_card_deployment import GoldenCard, OnnxCard, OnnxFileCard
+from simdistill_ros.core.model_card_deployment import (
+    GoldenCard,
+    OnnxCard,
+    OnnxFileCard,
+    Precision,
+)
 from simdistill_training.checkpoint import write_card
-from simdistill_training.onnx_graphs import OPSET, ExportError, write_graphs
+from simdistill_training.onnx_graphs import (
+    OPSET,
+    ExportError,
+    write_graphs,
+    write_half_graph,
+)
 
-IMAGE_FILE, BEV_FILE, GOLDEN_FILE = "image.onnx", "bev.onnx", "golden.safetensors"
-DEFAULT_TOLERANCE = 1e-4
+GRAPH_FILES: dict[Precision, tuple[str, str]] = {  # image graph, bev graph
+    "fp32": ("image.onnx", "bev.onnx"),
+    "fp16": ("image.fp16.onnx", "bev.fp16.onnx"),
+}
+GOLDEN_FILE = "golden.safetensors"
+DEFAULT_TOLERANCE, DEFAULT_TOLERANCE_FP16 = 1e-4, 3e-2
 # The golden rig: cameras in a ring, this wide, this high above the ground.
 FIELD_OF_VIEW_RAD = np.deg2rad(70.0)
 CAMERA_HEIGHT_M = 1.5
@@ -33,17 +47,22 @@ SEED = 0
 
 
 def export_package(
-    source: Path, out: Path, *, tolerance: float = DEFAULT_TOLERANCE
+    source: Path,
+    out: Path,
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance_fp16: float = DEFAULT_TOLERANCE_FP16,
 ) -> tuple[ModelCard, str]:
     """Write a model package with ONNX graphs and a golden example.
 
-    The graphs are made from the weights as they are stored, and ONNX Runtime has to reproduce what
-    torch gives for the golden input before a file reaches `out`.
+    The graphs are made from the weights as they are stored, in single and in half precision, and
+    ONNX Runtime has to reproduce what torch gives for the golden input before a file reaches `out`.
 
     Args:
         source: Model package: folder with `model.yaml` and, unless untrained, weights.
         out: Folder of the exported package; may be `source`.
         tolerance: Largest error of a backend that may serve; see `GoldenCard`.
+        tolerance_fp16: The same of a backend that computes in half precision.
 
     Returns:
         The package's card, and the result of the self-test in words.
@@ -59,16 +78,21 @@ def export_package(
         folder = Path(name)
         if weights is not None:
             shutil.copyfile(weights, folder / weights.name)
-        card = _write_files(card, folder, tolerance)
-        proof = _proof(card)
+        card = _write_files(card, folder, tolerance, tolerance_fp16)
+        proof = "; ".join(f"{precision} {_proof(card, precision)}" for precision in GRAPH_FILES)
         # The card last: a package that was interrupted keeps the card of its old files.
         for file in sorted(folder.iterdir(), key=lambda file: file.name == CARD_FILE):
             os.replace(file, out / file.name)
     return load_model_card(out), proof
 
 
-def _write_files(card: ModelCard, folder: Path, tolerance: float) -> ModelCard:
-    write_graphs(card, folder / IMAGE_FILE, folder / BEV_FILE)
+def _write_files(
+    card: ModelCard, folder: Path, tolerance: float, tolerance_fp16: float
+) -> ModelCard:
+    singles, halves = GRAPH_FILES["fp32"], GRAPH_FILES["fp16"]
+    write_graphs(card, folder / singles[0], folder / singles[1])
+    for single, half in zip(singles, halves, strict=True):
+        write_half_graph(folder / single, folder / half)
     bev_from_cam, input_from_cam = golden_rig(card)
     backend = TorchBackend(card)
     golden = record_golden(
@@ -81,28 +105,41 @@ def _write_files(card: ModelCard, folder: Path, tolerance: float) -> ModelCard:
     )
     backend.close()
     save_golden(golden, folder / GOLDEN_FILE)
-    digest = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     sections = {
-        "onnx": OnnxCard(
-            image=OnnxFileCard(file=IMAGE_FILE, sha256=digest[IMAGE_FILE]),
-            bev=OnnxFileCard(file=BEV_FILE, sha256=digest[BEV_FILE]),
-            opset=OPSET,
-            precision="fp32",
+        "onnx": _graphs_card(folder, "fp32"),
+        "onnx_fp16": _graphs_card(folder, "fp16"),
+        "golden": GoldenCard(
+            file=GOLDEN_FILE,
+            sha256=_sha256(folder / GOLDEN_FILE),
+            tolerance=tolerance,
+            tolerance_fp16=tolerance_fp16,
         ),
-        "golden": GoldenCard(file=GOLDEN_FILE, sha256=digest[GOLDEN_FILE], tolerance=tolerance),
         "int8": None,  # made of other graphs
     }
     return write_card(folder, card.model_copy(update=sections))
 
 
-def _proof(card: ModelCard) -> str:
+def _graphs_card(folder: Path, precision: Precision) -> OnnxCard:
+    image, bev = (
+        OnnxFileCard(file=name, sha256=_sha256(folder / name)) for name in GRAPH_FILES[precision]
+    )
+    return OnnxCard(image=image, bev=bev, opset=OPSET, precision=precision)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _proof(card: ModelCard, precision: Precision) -> str:
     golden = load_golden(card)
     assert golden is not None
     try:
-        backend = OnnxRuntimeBackend(card)
-        return str(run_self_test(card, golden, backend))
+        variant = card.in_precision(precision)
+        return str(run_self_test(variant, golden, OnnxRuntimeBackend(variant)))
     except BackendError as error:
-        raise ExportError(f"ONNX Runtime does not run the exported model: {error}") from error
+        raise ExportError(
+            f"ONNX Runtime does not run the exported model in {precision}: {error}"
+        ) from error
 
 
 def golden_rig(card: ModelCard) -> tuple[FloatArray, FloatArray]:

@@ -29,6 +29,7 @@ from simdistill_ros.core.onnx_interface import (
     head_map_name,
     image_interface,
 )
+from simdistill_training.onnx_half import half_graph
 from simdistill_training.onnx_lint import lint_graph
 
 OPSET = 20
@@ -79,7 +80,7 @@ class BevGraph(nn.Module):
 
 
 def write_graphs(card: ModelCard, image_file: Path, bev_file: Path) -> None:
-    """Write both graphs of a model package, checked and linted.
+    """Write both graphs of a model package in single precision, checked and linted.
 
     Raises:
         ExportError: If the exporter's packages are missing or a graph has something that a
@@ -112,7 +113,24 @@ def _write(module: nn.Module, interface: GraphInterface, card: ModelCard, file: 
             verbose=False,
         )
     assert program is not None
-    model = _cleaned(program.model_proto, card, onnx)
+    _save_checked(_cleaned(program.model_proto, card, onnx), file, onnx)
+
+
+def write_half_graph(single_file: Path, half_file: Path) -> None:
+    """Write a graph that `write_graphs` wrote in half precision, checked and linted.
+
+    Raises:
+        ExportError: As `write_graphs`, or if a weight is too large for a half.
+    """
+    onnx = _onnx()
+    try:
+        model = half_graph(onnx.load(single_file))
+    except ValueError as error:
+        raise ExportError(f"{half_file.name}: {error}") from error
+    _save_checked(model, half_file, onnx)
+
+
+def _save_checked(model: Any, file: Path, onnx: Any) -> None:
     onnx.checker.check_model(model, full_check=True)
     findings = lint_graph(model)
     if findings:

@@ -18,6 +18,7 @@ import torch
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.scenes.config import GeneratorConfig
 from simdistill_ros.scenes.generate import generate_dataroot
+from simdistill_training.allocator import keep_freed_memory
 from simdistill_training.batch import Batch
 from simdistill_training.config import ExperimentConfig
 from simdistill_training.data.build import open_index, training_dataset, training_loader
@@ -47,6 +48,7 @@ def measure_speed(
         workers: Loading processes.
         batch_size: Samples a step.
     """
+    keep_freed_memory()
     dataroot = _scenes(out)
     results: dict[str, Any] = {"environment": environment(), "device": device, "experiments": {}}
     for model, role in itertools.product(models, ROLES):

@@ -18,6 +18,7 @@ from simdistill_ros.core.model_card import ModelCard, load_model_card
 from simdistill_ros.core.network.student import Student
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.resources import model_folder
+from simdistill_training.allocator import keep_freed_memory
 from simdistill_training.batch import Batch
 from simdistill_training.callbacks import LastCheckpoint, LossLog, ProgressBar
 from simdistill_training.checkpoint import (
@@ -141,6 +142,7 @@ def train(
             made with another configuration, or if weights to start from do not fit.
         ValueError: If the teacher does not fit the student.
     """
+    keep_freed_memory()
     card = card or card_of(experiment)
     machine = machine or Machine()
     last = folder / "checkpoints" / LAST_CHECKPOINT

@@ -17,7 +17,7 @@ from simdistill_ros.core.backends.choose import choose_backend
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.detector import Detector
-from simdistill_ros.core.golden import load_golden, max_map_error
+from simdistill_ros.core.golden import load_golden, max_map_error, run_self_test
 from simdistill_ros.core.model_card import ModelCard, ModelCardError, load_model_card
 from simdistill_ros.core.model_card_parts import TrainingCard
 from simdistill_ros.core.network.build import build_student
@@ -80,7 +80,13 @@ def both(exported: ModelCard) -> Iterator[tuple[TorchBackend, OnnxRuntimeBackend
 
 
 @pytest.mark.parametrize(
-    ("file", "interface"), [("image", image_interface), ("bev", bev_interface)]
+    ("file", "interface"),
+    [
+        ("image", image_interface),
+        ("bev", bev_interface),
+        ("image.fp16", image_interface),
+        ("bev.fp16", bev_interface),
+    ],
 )
 def test_graphs_pass_the_checker_and_the_lint_and_have_the_cards_interface(
     exported: ModelCard, file: str, interface
@@ -112,6 +118,41 @@ def test_the_image_graph_begins_with_a_cast_of_uint8(exported: ModelCard) -> Non
     (reader,) = [node for node in model.graph.node if "images" in node.input]
     assert reader.op_type == "Cast"
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+@pytest.mark.parametrize("file", ["image", "bev"])
+def test_the_half_graph_takes_and_gives_what_the_single_one_does_with_half_the_weights(
+    exported: ModelCard, file: str
+) -> None:
+    single, half = (
+        onnx.load(exported.file.parent / f"{file}{kind}.onnx") for kind in ("", ".fp16")
+    )
+    for values, others in (
+        (single.graph.input, half.graph.input),
+        (single.graph.output, half.graph.output),
+    ):
+        assert [v.type for v in values] == [v.type for v in others]
+    assert half.ByteSize() < 0.6 * single.ByteSize()
+    nodes = {name: node for node in half.graph.node for name in node.output}
+    types = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    for node in half.graph.node:
+        if node.op_type in ("Conv", "MatMul"):
+            is_offset = "offset" in node.input[1] or types[node.input[1]] == onnx.TensorProto.FLOAT
+            assert is_offset or types[node.input[1]] == onnx.TensorProto.FLOAT16
+        if node.op_type in ("Softmax", "Floor"):
+            assert nodes[node.input[0]].op_type != "Conv"  # a cast stands between
+
+
+def test_onnxruntime_in_half_precision_is_near_torch_and_finds_its_boxes(
+    exported: ModelCard,
+) -> None:
+    variant = exported.in_precision("fp16")
+    golden = load_golden(variant)
+    assert golden is not None
+    backend = OnnxRuntimeBackend(variant)
+    result = run_self_test(variant, golden, backend)
+    assert TOLERANCE < result.max_error < 0.03  # half precision, and no more than it costs
+    assert result.box_count > 5
 
 
 def test_onnxruntime_equals_torch_on_the_golden_input(exported: ModelCard, both) -> None:
@@ -192,10 +233,11 @@ def test_graphs_of_another_model_are_refused(copy: ModelCard) -> None:
 
 def test_exporting_again_gives_the_same_graphs_and_keeps_the_weights(copy: ModelCard) -> None:
     again, _ = export_package(copy.file.parent, copy.file.parent)
-    assert again.onnx == copy.onnx
+    assert (again.onnx, again.onnx_fp16) == (copy.onnx, copy.onnx_fp16)
     assert again.weights == copy.weights
     assert sorted(path.name for path in again.file.parent.iterdir()) == [
-        "bev.onnx", "golden.safetensors", "image.onnx", "model.yaml", "weights.safetensors"
+        "bev.fp16.onnx", "bev.onnx", "golden.safetensors", "image.fp16.onnx", "image.onnx",
+        "model.yaml", "weights.safetensors",
     ]  # fmt: skip
 
 
@@ -204,7 +246,8 @@ def test_a_tolerance_that_onnxruntime_misses_ends_with_a_message_and_no_package(
 ) -> None:
     arguments = ["export", str(plain.file.parent), str(tmp_path), "--tolerance", "1e-12"]
     assert main(arguments) == 2
-    assert "ONNX Runtime does not run the exported model: self-test" in capsys.readouterr().err
+    message = "ONNX Runtime does not run the exported model in fp32: self-test"
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,20 +2,25 @@
 """Choose backend and precision: the best that run here and give the model package's numbers.
 
 An 8-bit variant of a package was written only because its scores were good enough, so `auto` takes
-it first where 8 bits are fast: on the CPU.
+it first where 8 bits are fast: on the CPU. On CUDA it takes half precision first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from simdistill_ros.core.backends.base import Backend, BackendError
 from simdistill_ros.core.golden import Golden, load_golden, run_self_test
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
+from simdistill_ros.core.model_card_deployment import Precision
 
-AUTO, FP32, INT8 = "auto", "fp32", "int8"
-PRECISIONS = (AUTO, FP32, INT8)
+AUTO = "auto"
+FP32: Precision = "fp32"
+FP16: Precision = "fp16"
+INT8: Precision = "int8"
+PRECISIONS = (AUTO, FP32, FP16, INT8)
 FLOAT_ONLY = ("torch",)  # backends that know the weights, not the package's graphs
 Factory = Callable[[ModelCard, str], Backend]
 
@@ -49,7 +54,7 @@ def choose_backend(
         card: The model.
         name: `auto` for the best that passes its self-test, or the only one to try.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
-        precision: `fp32`, `int8`, or `auto` for the fastest that the package has.
+        precision: `fp32`, `fp16`, `int8`, or `auto` for the fastest that the package has.
         factories: Backends by name, the best first; None: those of this package.
 
     Raises:
@@ -85,14 +90,16 @@ def backends(device: str) -> dict[str, Factory]:
     return {name: known[name] for name in order}
 
 
-def _levels(card: ModelCard, name: str, device: str, precision: str) -> tuple[str, ...]:
+def _levels(card: ModelCard, name: str, device: str, precision: str) -> tuple[Precision, ...]:
     if precision != AUTO:
-        return (precision,)
+        return (cast(Precision, precision),)
+    if device == "cuda" and card.onnx_fp16 is not None:
+        return (FP16, FP32)
     is_fast_in_int8 = card.int8 is not None and device == "cpu" and name not in FLOAT_ONLY
     return (INT8, FP32) if is_fast_in_int8 else (FP32,)
 
 
-def _is_left_out(name: str, card: ModelCard, level: str) -> bool:
+def _is_left_out(name: str, card: ModelCard, level: Precision) -> bool:
     """Tell whether `auto` passes a backend by, because the package has nothing for it."""
     if level == INT8:
         return name in FLOAT_ONLY
@@ -100,11 +107,15 @@ def _is_left_out(name: str, card: ModelCard, level: str) -> bool:
 
 
 def _best_of(
-    wanted: Mapping[str, Factory], card: ModelCard, device: str, level: str, refused: list[str]
+    wanted: Mapping[str, Factory],
+    card: ModelCard,
+    device: str,
+    level: Precision,
+    refused: list[str],
 ) -> Choice | None:
     """Return the first backend that passes at a precision; adds why the others do not."""
     try:
-        variant = card.in_int8() if level == INT8 else card
+        variant = card.in_precision(level)
         golden = load_golden(variant)
     except ModelCardError as error:
         if level == FP32:
@@ -152,6 +163,8 @@ def _resolved(device: str) -> str:
 def _torch(card: ModelCard, device: str) -> Backend:
     from simdistill_ros.core.backends.torch_backend import TorchBackend
 
+    if card.precision != FP32:
+        raise BackendError(f"torch runs fp32 only, got {card.precision}")
     return TorchBackend(card, device)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from simdistill_ros.core.network.view_transform import BatchedPoolingTables, pool_bev
+from simdistill_ros.core.network.view_transform import BatchedPoolingTables, pool_two_bevs
 
 
 class Lifted(NamedTuple):
@@ -129,7 +129,5 @@ class Student(nn.Module):
 
     def pool(self, lifted: Lifted, tables: BatchedPoolingTables) -> tuple[Tensor, Tensor]:
         """Return the pooled BEV maps of the camera and the simulated-LiDAR branch."""
-        return (
-            pool_bev(lifted.depth_camera, lifted.context_camera, tables, self.shape_xy),
-            pool_bev(lifted.depth_lidar, lifted.context_lidar, tables, self.shape_xy),
-        )
+        camera, lidar = lifted[:2], lifted[2:]
+        return pool_two_bevs((camera, lidar), tables, self.shape_xy)

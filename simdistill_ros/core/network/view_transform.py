@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
 
 from simdistill_ros.core.lift_geometry import PoolingTables
+from simdistill_ros.core.network.bev_pooling import pool_rows, pool_rows_of_two
 from simdistill_ros.core.network.convolutions import ConvNorm
 
 Float32Array = npt.NDArray[np.float32]
@@ -38,9 +38,11 @@ class BatchedPoolingTables:
 
     def to(self, device: torch.device | str) -> BatchedPoolingTables:
         """Return the tables on a device."""
-        return BatchedPoolingTables(
-            self.pixel_index.to(device), self.depth_index.to(device), self.cell_offsets.to(device)
-        )
+        return BatchedPoolingTables(*(tensor.to(device) for tensor in self.tensors()))
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return pixel index, depth index and cell offsets."""
+        return self.pixel_index, self.depth_index, self.cell_offsets
 
 
 def batch_tables(tables: Sequence[PoolingTables]) -> BatchedPoolingTables:
@@ -81,17 +83,30 @@ def pool_bev(
     Returns:
         (B, C, X, Y), channels last in memory; cells that no camera sees are zero.
     """
-    channels = context.shape[-1]
-    weights = depth.reshape(-1).index_select(0, tables.depth_index)
-    pooled = embedding_bag(
-        tables.pixel_index,
-        context.reshape(-1, channels),
-        tables.cell_offsets,
-        mode="sum",
-        per_sample_weights=weights.to(context.dtype),
-        include_last_offset=True,
-    )
-    return pooled.view(len(depth), *shape_xy, channels).permute(0, 3, 1, 2)
+    rows = pool_rows(*_flat(depth, context), *tables.tensors())
+    return _bev_map(rows, len(depth), shape_xy)
+
+
+def pool_two_bevs(
+    branches: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+    tables: BatchedPoolingTables,
+    shape_xy: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Pool the (depth, context) of both lift branches; see `pool_bev`."""
+    batch = len(branches[0][0])
+    first, second = branches
+    pooled = pool_rows_of_two((_flat(*first), _flat(*second)), *tables.tensors())
+    return _bev_map(pooled[0], batch, shape_xy), _bev_map(pooled[1], batch, shape_xy)
+
+
+def _flat(depth: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """Return depth (B * N, D, Hf * Wf) and context (B * N * Hf * Wf, C)."""
+    return depth.flatten(0, 1).flatten(2), context.flatten(0, 3)
+
+
+def _bev_map(rows: Tensor, batch: int, shape_xy: tuple[int, int]) -> Tensor:
+    """Return rows (B * X * Y, C) as maps (B, C, X, Y), channels last in memory."""
+    return rows.view(batch, *shape_xy, -1).permute(0, 3, 1, 2)
 
 
 @torch.inference_mode()

@@ -278,5 +278,40 @@ def test_int8_asked_for_and_not_there_is_a_clear_error(package: ModelCard) -> No
         choose_backend(package, precision="int8")
     with pytest.raises(ValueError, match="backend torch: has no int8; set precision to fp32"):
         choose_backend(package, "torch", precision="int8")
-    with pytest.raises(ValueError, match=r"precision: expected auto, fp32, int8; got 'int4'"):
+    with pytest.raises(ValueError, match=r"precision: expected auto, fp32, fp16, int8; got 'int4'"):
         choose_backend(package, precision="int4")
+
+
+def with_half_graphs(package: ModelCard) -> ModelCard:
+    assert package.golden is not None
+    file = OnnxFileCard(file="image.onnx", sha256="0" * 64)
+    graphs = OnnxCard(image=file, bev=file, opset=20, precision="fp16")
+    golden = package.golden.model_copy(update={"tolerance_fp16": 0.03})
+    return package.model_copy(update={"onnx_fp16": graphs, "golden": golden})
+
+
+def test_on_cuda_half_precision_is_tried_first_within_its_own_tolerance(package: ModelCard) -> None:
+    def shift(maps: HeadMaps) -> None:  # too much for single, little enough for half precision
+        maps[1]["vel"] += 0.01 * np.abs(maps[1]["vel"]).max()
+
+    def shifted(card: ModelCard, device: str) -> Backend:
+        return Recalled(card, shift)
+
+    card = with_half_graphs(package)
+    choice = choose_backend(card, device="cuda", factories={"shifted": shifted})
+    assert choice.reason.startswith("recalled fp16, self-test: error ")
+    assert choice.refused == ()
+
+    def spoiled_in_half(card: ModelCard, device: str) -> Backend:
+        return Recalled(card, spoil if card.precision == "fp16" else lambda maps: None)
+
+    choice = choose_backend(card, device="cuda", factories={"spoiled": spoiled_in_half})
+    assert choice.reason.startswith("recalled, self-test: error ")
+    assert choice.refused[0].startswith("spoiled fp16: self-test: task0_vel differs by inf")
+
+
+def test_half_precision_that_the_package_does_not_have_is_a_clear_refusal(
+    package: ModelCard,
+) -> None:
+    with pytest.raises(BackendError, match=r"fp16: .*onnx_fp16.*`simdistill export`"):
+        choose_backend(package, precision="fp16")
