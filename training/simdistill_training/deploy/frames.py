@@ -42,12 +42,11 @@ class FrameSource:
     dataroot: Path
     version: str
     split: str | None = None
-    scenes: tuple[str, ...] = ()
     limit: int | None = None
 
     def __str__(self) -> str:
         """Return the choice in a few words, without naming the folder."""
-        which = self.split or ",".join(self.scenes) or "all scenes"
+        which = self.split or "all scenes"
         limit = f", {self.limit} keyframes a scene" if self.limit else ""
         return f"{which} of {self.dataroot.name}/{self.version}{limit}"
 
@@ -90,7 +89,7 @@ class FrameReader:
         self._cameras = tuple(name.lower() for name in card.cameras)
         self._preprocess = Preprocessor(self.rule, self._cameras)
         self._poses = lru_cache(maxsize=2)(lambda scene: poses_of_scene(self.nusc, scene))
-        scenes = select_scenes(self.nusc, source.split, source.scenes)
+        scenes = select_scenes(self.nusc, source.split)
         chosen = [samples_of_scene(self.nusc, scene)[: source.limit] for scene in scenes]
         self.scenes = tuple(scenes)
         self.tokens = tuple(sample.token for samples in chosen for sample in samples)

@@ -2,8 +2,9 @@
 """Float ONNX graph → the same graph with explicit 8-bit quantisation (QuantizeLinear pairs).
 
 What is quantised are the convolutions, and the sums, activations and enlargements between them.
-What stays in float is everything else, such as deformable attention and softmax, and by
-measurement (docs/deploy.md) the convolutions that give a graph's outputs.
+What stays in float is everything else, such as deformable attention and softmax, and the
+convolutions that read a graph's inputs: pooled maps have few large values among many small ones.
+docs/deploy.md has the measurements behind this choice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from simdistill_training.onnx_lint import STANDARD_DOMAINS, lint_graph
 
 Feed = Mapping[str, npt.NDArray[Any]]
 PASSING = ("Relu", "Clip", "MaxPool", "Resize")  # operators that only pass 8-bit values on
-METHODS = ("minmax", "percentile", "entropy")
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,13 @@ class Int8Form:
     """How values become 8 bits wide.
 
     Attributes:
-        activations: `uint8`, asymmetric and with 8-bit biases, is fast on CPUs; `int8`, symmetric
-            and with float biases, is what TensorRT takes.
+        activations: `uint8`, asymmetric and with integer biases, is fast on CPUs; `int8`,
+            symmetric and with float biases, is what TensorRT takes.
         weight_bits: 7 keep the sums of CPUs without VNNI from overflowing; 8 are finer.
-        method: How ranges follow from what the calibration frames show.
-        float_ends: Leave the convolutions that read a graph's inputs or give its outputs in float.
     """
 
     activations: Literal["uint8", "int8"] = "uint8"
     weight_bits: Literal[7, 8] = 7
-    method: Literal["minmax", "percentile", "entropy"] = "minmax"
-    float_ends: str = "io"
 
 
 def write_int8_graph(source: Path, out: Path, feeds: Iterable[Feed], form: Int8Form) -> int:
@@ -59,34 +55,27 @@ def write_int8_graph(source: Path, out: Path, feeds: Iterable[Feed], form: Int8F
     """
     onnx, quantization = _packages()
     model = onnx.load(source)
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    kept = set(output_convolutions(model)) if "o" in form.float_ends else set()
-    if "i" in form.float_ends: kept |= set(input_convolutions(model))
-    names = _with_neighbours(model, set(convolutions) - kept)
-    kind = quantization.QuantType.QUInt8 if form.activations == "uint8" else None
+    kept = input_convolutions(model)
     is_symmetric = form.activations == "int8"
+    kinds = quantization.QuantType
     quantization.quantize_static(
         source,
         out,
-        _Reader(feeds, quantization),
+        _reader(feeds, quantization),
         quant_format=quantization.QuantFormat.QDQ,
-        activation_type=kind or quantization.QuantType.QInt8,
-        weight_type=quantization.QuantType.QInt8,
+        activation_type=kinds.QInt8 if is_symmetric else kinds.QUInt8,
+        weight_type=kinds.QInt8,
         per_channel=True,
         reduce_range=form.weight_bits == 7,
-        nodes_to_quantize=names,
-        calibrate_method=_method(form.method, quantization),
+        nodes_to_quantize=_convolutions_and_neighbours(model, kept),
+        calibrate_method=quantization.CalibrationMethod.MinMax,
         extra_options={
             "ActivationSymmetric": is_symmetric,
             "WeightSymmetric": True,
             "QuantizeBias": not is_symmetric,
         },
     )
-    written = onnx.load(out)
-    del written.opset_import[:]
-    written.opset_import.extend(e for e in model.opset_import if e.domain in STANDARD_DOMAINS)
-    facts = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(written, facts | {"precision": f"int8 ({form.activations})"})
+    written = _cleaned(onnx.load(out), model, form, onnx)
     onnx.checker.check_model(written, full_check=True)
     findings = lint_graph(written) + (_tensorrt_findings(written) if is_symmetric else [])
     if findings:
@@ -95,22 +84,15 @@ def write_int8_graph(source: Path, out: Path, feeds: Iterable[Feed], form: Int8F
     return len(kept)
 
 
-def output_convolutions(model: Any) -> list[str]:
-    """Return the names of convolutions from which no other one lies on the way to an output."""
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    found: dict[str, None] = {}
-    pending, seen = [value.name for value in model.graph.output], set()
-    while pending:
-        name = pending.pop()
-        if name in seen or name not in made_by:
-            continue
-        seen.add(name)
-        node = made_by[name]
-        if node.op_type == "Conv":
-            found[node.name] = None
-        else:
-            pending.extend(node.input)
-    return list(found)
+def _cleaned(written: Any, source: Any, form: Int8Form, onnx: Any) -> Any:
+    """Drop what the quantiser declares and does not use; say what the graph is of."""
+    standard = [entry for entry in source.opset_import if entry.domain in STANDARD_DOMAINS]
+    del written.opset_import[:]
+    written.opset_import.extend(standard)
+    facts = {entry.key: entry.value for entry in source.metadata_props}
+    facts["precision"] = f"int8, activations {form.activations}, weights {form.weight_bits} bits"
+    onnx.helper.set_model_props(written, facts)
+    return written
 
 
 def input_convolutions(model: Any) -> list[str]:
@@ -127,16 +109,18 @@ def input_convolutions(model: Any) -> list[str]:
     return found
 
 
-def _with_neighbours(model: Any, convolutions: set[str]) -> list[str]:
-    """Return the convolutions and what only passes on or adds their results, in graph order."""
+def _convolutions_and_neighbours(model: Any, kept: list[str]) -> list[str]:
+    """Return what is quantised: convolutions, and what only adds or passes on their results."""
     made_by = {output: node.name for node in model.graph.node for output in node.output}
     chosen: dict[str, None] = {}
     for node in model.graph.node:
         sources = [made_by.get(name) in chosen for name in node.input]
-        is_neighbour = (node.op_type in PASSING and sources[0]) or (
-            node.op_type == "Add" and all(sources)
+        is_chosen = (
+            (node.op_type == "Conv" and node.name not in kept)
+            or (node.op_type in PASSING and sources[0])
+            or (node.op_type == "Add" and all(sources))
         )
-        if node.name in convolutions or is_neighbour:
+        if is_chosen:
             chosen[node.name] = None
     return list(chosen)
 
@@ -156,23 +140,16 @@ def _tensorrt_findings(model: Any) -> list[str]:
     return findings
 
 
-class _Reader:
-    """Hands feeds to the calibration one at a time."""
+def _reader(feeds: Iterable[Feed], quantization: Any) -> Any:
+    """Return the feeds as the quantiser asks for them: one at a time, then None."""
+    iterator = iter(feeds)
 
-    def __init__(self, feeds: Iterable[Feed], quantization: Any) -> None:
-        self._feeds = iter(feeds)
-        quantization.CalibrationDataReader.register(type(self))
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+            feed = next(iterator, None)
+            return None if feed is None else dict(feed)
 
-    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
-        feed = next(self._feeds, None)
-        return None if feed is None else dict(feed)
-
-
-def _method(name: str, quantization: Any) -> Any:
-    methods = quantization.CalibrationMethod
-    return dict(zip(METHODS, (methods.MinMax, methods.Percentile, methods.Entropy), strict=True))[
-        name
-    ]
+    return Reader()
 
 
 def _packages() -> tuple[Any, Any]:

@@ -68,7 +68,7 @@ class QuantiseOptions:
 
     calibration: FrameSource
     evaluation: FrameSource
-    form: Int8Form = Int8Form()
+    form: Int8Form
     frames: int = 32
     max_drop: float = 0.01
     threshold: float | None = None
@@ -86,26 +86,26 @@ def quantise_package(folder: Path, options: QuantiseOptions) -> tuple[ModelCard,
 
     Raises:
         ModelCardError: If the package cannot be used.
-        ExportError: If it was not exported, a graph is not deployable, ONNX Runtime does not compute
-            it as written, or it loses more than `max_drop`.
+        ExportError: If it was not exported, a graph is not deployable, ONNX Runtime does not
+            compute it as written, or it loses more than `max_drop`.
         ValueError: If the frames cannot be used.
     """
     card = load_model_card(folder)
     if card.onnx is None or card.golden is None:
         raise ExportError(f"{card.file}: expected float ONNX graphs, got none: run export first")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize-") as name:
-        variant, float_nodes = _write_graphs(card, Path(name), options)
+        onnx, float_nodes = _write_graphs(card, Path(name), options)
+        variant = card.model_copy(update={"onnx": onnx})
+        variant._file = Path(name) / CARD_FILE
         golden, proof = _write_golden(card, variant)
         scores = _compared_scores(card, variant, options)
         int8 = Int8Card(
-            onnx=variant.onnx,
+            onnx=onnx,
             golden=golden,
             activations=options.form.activations,
             weight_bits=options.form.weight_bits,
             float_nodes=float_nodes,
-            calibration=CalibrationCard(
-                data=str(options.calibration), frames=options.frames, method=options.form.method
-            ),
+            calibration=CalibrationCard(data=str(options.calibration), frames=options.frames),
             scores=scores,
         )
         for file in (IMAGE_FILE, BEV_FILE, GOLDEN_FILE):
@@ -114,25 +114,23 @@ def quantise_package(folder: Path, options: QuantiseOptions) -> tuple[ModelCard,
     return card, proof
 
 
-def _write_graphs(
-    card: ModelCard, folder: Path, options: QuantiseOptions
-) -> tuple[ModelCard, int]:
-    """Write both graphs; return a card of them in that folder, and what stayed in float."""
+def _write_graphs(card: ModelCard, folder: Path, options: QuantiseOptions) -> tuple[OnnxCard, int]:
+    """Write both graphs; return what the card says of them, and how much stayed in float."""
     assert card.onnx is not None
     reader = FrameReader(card, options.calibration)
     count = min(options.frames, len(reader))
     picked = [reader.tokens[i] for i in np.linspace(0, len(reader) - 1, count).round().astype(int)]
-    images = [reader.read(token) for token in progress(picked, "calibration frames")]
+    frames = [reader.read(token) for token in progress(picked, "calibration frames")]
     reader.close()
     backend = OnnxRuntimeBackend(card)
 
     def pooled() -> Iterator[Feed]:
-        for frame in images:
+        for frame in frames:
             tensors = backend.trace(frame.images, frame.tables)
             yield {name: tensors[name] for name in bev_interface(card).inputs}
 
     sources = card.file.parent / card.onnx.image.file, card.file.parent / card.onnx.bev.file
-    feeds = ({"images": frame.images} for frame in images), pooled()
+    feeds = ({"images": frame.images} for frame in frames), pooled()
     outs = folder / IMAGE_FILE, folder / BEV_FILE
     kept = [
         write_int8_graph(source, out, feed, options.form)
@@ -140,9 +138,7 @@ def _write_graphs(
     ]
     image, bev = (OnnxFileCard(file=out.name, sha256=_digest(out)) for out in outs)
     onnx = OnnxCard(image=image, bev=bev, opset=card.onnx.opset, precision="int8")
-    variant = card.model_copy(update={"onnx": onnx})
-    variant._file = folder / CARD_FILE
-    return variant, sum(kept)
+    return onnx, sum(kept)
 
 
 class _AsWritten(OnnxRuntimeBackend):
@@ -158,11 +154,9 @@ def _write_golden(card: ModelCard, variant: ModelCard) -> tuple[GoldenCard, str]
     """Record the 8-bit graphs' own golden example; return it and ONNX Runtime's self-test."""
     float_golden = load_golden(card)
     assert float_golden is not None
-    images, geometry = float_golden.images, {
-        "bev_from_cam": float_golden.bev_from_cam,
-        "input_from_cam": float_golden.input_from_cam,
-    }
-    tables = card.pooling_tables(**geometry)
+    images = float_golden.images
+    bev_from_cam, input_from_cam = float_golden.bev_from_cam, float_golden.input_from_cam
+    tables = card.pooling_tables(bev_from_cam, input_from_cam)
     fused, written = OnnxRuntimeBackend(variant), _AsWritten(variant)
     error, name = max_map_error(written.infer(images, tables), fused.infer(images, tables))
     if not error <= MOST_ERROR:
@@ -171,7 +165,14 @@ def _write_golden(card: ModelCard, variant: ModelCard) -> tuple[GoldenCard, str]
             f"differs by {error:.2g}, expected at most {MOST_ERROR}; 7-bit weights do not overflow"
         )
     tolerance = float(f"{max(LEAST_TOLERANCE, TOLERANCE_FACTOR * error):.1g}")
-    golden = record_golden(variant, written, images, **geometry, tolerance=tolerance)
+    golden = record_golden(
+        variant,
+        written,
+        images,
+        bev_from_cam=bev_from_cam,
+        input_from_cam=input_from_cam,
+        tolerance=tolerance,
+    )
     file = variant.file.parent / GOLDEN_FILE
     save_golden(golden, file)
     entry = GoldenCard(file=GOLDEN_FILE, sha256=_digest(file), tolerance=tolerance)
@@ -212,9 +213,7 @@ def _compared_scores(
     )
 
 
-def _check_drop(
-    before: Sequence[float], after: Sequence[float], options: QuantiseOptions
-) -> None:
+def _check_drop(before: Sequence[float], after: Sequence[float], options: QuantiseOptions) -> None:
     words = f"mAP {before[0]:.4f} -> {after[0]:.4f}, NDS {before[1]:.4f} -> {after[1]:.4f}"
     where = f"on {options.evaluation}"
     if before[0] <= 0:

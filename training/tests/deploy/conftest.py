@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A generated dataroot and an exported package of a small network whose weights see things."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from simdistill_ros.core.model_card import ModelCard, load_model_card
+from simdistill_ros.core.model_card_parts import TrainingCard
+from simdistill_ros.core.network.build import build_student
+from simdistill_ros.scenes.config import GeneratorConfig
+from simdistill_ros.scenes.generate import generate_dataroot
+from simdistill_training.checkpoint import write_package
+from simdistill_training.deploy.frames import FrameSource
+from simdistill_training.export import export_package
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+VERSION = "v1.0-mini"
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> FrameSource:
+    """Three keyframes of a generated scene, with images twice as wide as the input and more."""
+    folder = tmp_path_factory.mktemp("scenes")
+    config = GeneratorConfig(
+        out=folder,
+        scenes=1,
+        val_scenes=1,
+        width=256,
+        height=144,
+        duration_s=1.0,
+        sweeps="lidar",
+        version=VERSION,
+        antialias="none",
+        traffic=0.6,
+    )
+    generate_dataroot(config)
+    return FrameSource(folder, VERSION)
+
+
+@pytest.fixture(scope="session")
+def exported(small_card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
+    """The package, with float graphs."""
+    folder = tmp_path_factory.mktemp("deployed")
+    student = build_student(small_card)
+    with torch.no_grad():
+        for name, weights in student.bev_network.head.tasks.named_parameters():
+            if name.endswith(".1.weight"):
+                weights.mul_(50)
+    training = TrainingCard(commit="none", data="seeded", seed=0)
+    write_package(folder, small_card, student, training=training)
+    card, _ = export_package(folder, folder)
+    return card
+
+
+@pytest.fixture
+def package(exported: ModelCard, tmp_path: Path) -> ModelCard:
+    """A copy that a test may change."""
+    return load_model_card(shutil.copytree(exported.file.parent, tmp_path / "package"))
