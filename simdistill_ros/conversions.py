@@ -11,6 +11,7 @@ import array
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Quaternion, Vector3
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
@@ -43,7 +44,7 @@ from simdistill_ros.core.transform_tree import rigid_from_quaternion
 NANOSECONDS = 1_000_000_000
 # An image may be a resized copy of what CameraInfo describes, but not a stretched one.
 ASPECT_TOLERANCE = 0.01
-VELOCITY_FIELDS = ("x", "y", "z", "vx", "vy")
+VELOCITY_FIELDS = ("x", "y", "z", "vx", "vy", "seen")
 
 
 def stamp_ns_from_msg(stamp: Time) -> int:
@@ -293,13 +294,18 @@ def _yaw_from_msg(q: Quaternion) -> float:
     return yaw_of_rotation(rotation_from_quaternion([q.w, q.x, q.y, q.z]))
 
 
-def velocities_to_msg(detections: Detections) -> PointCloud2:
+def velocities_to_msg(
+    detections: Detections, seen: npt.NDArray[np.bool_] | None = None
+) -> PointCloud2:
     """Return the companion of a Detection3DArray: one point a box, in the same order.
 
     Fields x, y, z are the box's centre in metres and vx, vy its velocity over ground in metres a
-    second, in the message's frame, all float32.
+    second, in the message's frame; seen is 0 where no image looked at the centre, else 1. All are
+    float32.
     """
-    points = np.hstack([detections.centers_m, detections.velocities_mps]).astype("<f4")
+    flags = np.ones(len(detections)) if seen is None else seen
+    columns = [detections.centers_m, detections.velocities_mps, flags[:, None]]
+    points = np.hstack(columns).astype("<f4")
     data = array.array("B")
     data.frombytes(points.tobytes())
     return PointCloud2(
@@ -311,8 +317,8 @@ def velocities_to_msg(detections: Detections) -> PointCloud2:
             for i, name in enumerate(VELOCITY_FIELDS)
         ],
         is_bigendian=False,
-        point_step=20,
-        row_step=20 * len(detections),
+        point_step=24,
+        row_step=24 * len(detections),
         data=data,
         is_dense=True,
     )
@@ -324,8 +330,8 @@ def velocities_from_msg(message: PointCloud2) -> FloatArray:
     Raises:
         ValueError: If the cloud is not one that `velocities_to_msg` makes.
     """
-    if tuple(f.name for f in message.fields) != VELOCITY_FIELDS or message.point_step != 20:
+    if tuple(f.name for f in message.fields) != VELOCITY_FIELDS or message.point_step != 24:
         names = [f.name for f in message.fields]
         raise ValueError(f"expected fields {list(VELOCITY_FIELDS)}, got {names}")
-    points = np.frombuffer(bytes(message.data), dtype="<f4").reshape(-1, 5)
-    return points[:, 3:].astype(np.float64)
+    points = np.frombuffer(bytes(message.data), dtype="<f4").reshape(-1, 6)
+    return points[:, 3:5].astype(np.float64)

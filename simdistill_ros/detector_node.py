@@ -26,6 +26,7 @@ from simdistill_ros.image_sync import ImageSync, make_sync
 from simdistill_ros.load_detector import load_detector
 from simdistill_ros.log_forwarding import forward_logs, stop_forwarding
 from simdistill_ros.outputs import Outputs
+from simdistill_ros.parameter_changes import ParameterGuard
 from simdistill_ros.parameters import (
     CameraTopics,
     NodeParameters,
@@ -62,15 +63,16 @@ class DetectorNode(LifecycleNode):
             node_options: Passed to `LifecycleNode`.
         """
         super().__init__(node_name, **node_options)
+        self._cameras: list[CameraTopics] = []
         self._detector_factory = detector_factory
         self._log_handler = forward_logs(self.get_logger())
         declare_parameters(self)
+        self._parameter_guard = ParameterGuard(self, lambda: len(self._cameras))
         self._settings = read_parameters(self)
         self.health = Health(
             time.monotonic_ns, self.get_logger().warning, self._settings.log_period_ns
         )
         self._phase = "unconfigured"
-        self._cameras: list[CameraTopics] = []
         self._detector: DetectorLike | None = None
         self._sync: ImageSync | None = None
         self._outputs: Outputs | None = None
@@ -140,7 +142,7 @@ class DetectorNode(LifecycleNode):
             health=self.health,
             on_set=self._pipeline.submit,
         )
-        self._poll_timer = self.create_timer(POLL_PERIOD_S, self._inputs.poll)
+        self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll)
         self._phase = "active"
         self.get_logger().info(f"active: {len(self._cameras)} cameras, results on ~/detections")
         return TransitionCallbackReturn.SUCCESS
@@ -181,6 +183,12 @@ class DetectorNode(LifecycleNode):
         """Publish one round of `/diagnostics`."""
         stamp_ns = int(self.get_clock().now().nanoseconds)
         self._diagnostics.publish(diagnostics_to_msg(self._facts(), stamp_ns))
+
+    def _poll(self) -> None:
+        assert self._sync is not None
+        assert self._inputs is not None
+        self._sync.set_missing_cameras(read_live_parameters(self).missing)
+        self._inputs.poll()
 
     def _facts(self) -> NodeFacts:
         cameras = [

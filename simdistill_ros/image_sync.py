@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from simdistill_ros.conversions import header_to_msg
+from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy
 from simdistill_ros.core.sync import SyncedSet, Synchronizer
 from simdistill_ros.core.sync_counters import SyncCounters
 from simdistill_ros.health import Health
@@ -26,6 +27,9 @@ class ImageSync(Protocol):
 
     def poll(self, now_ns: int) -> list[MessageSet]:
         """Give up what waited too long; return sets that time alone completes."""
+
+    def set_missing_cameras(self, rule: MissingCameras) -> None:
+        """Change what becomes of sets that lack cameras."""
 
     def reset(self) -> None:
         """Forget everything queued."""
@@ -61,23 +65,27 @@ class NativeSync:
                 timeout_ns=parameters.timeout_ns,
                 queue_size=parameters.queue_size,
                 anchor=parameters.anchor or None,
+                missing_cameras=parameters.missing,
             )
         except ValueError as error:
             raise ParameterError(f"sync: {error}") from error
         self._tolerance_ns = parameters.tolerance_ns
+        self._missing = parameters.missing
         self._before = _Totals.of(self._sync.counters)
 
     def add(self, camera: str, received: Received, now_ns: int) -> list[MessageSet]:
         """Take an image; return the sets that it completes."""
-        sets = self._sync.add(camera, received.stamp_ns, received, now_ns)
-        self._report(now_ns)
-        return [_message_set(one, now_ns) for one in sets]
+        return self._noted(self._sync.add(camera, received.stamp_ns, received, now_ns), now_ns)
 
     def poll(self, now_ns: int) -> list[MessageSet]:
         """Give up what waited too long; return sets that time alone completes."""
-        sets = self._sync.poll(now_ns)
-        self._report(now_ns)
-        return [_message_set(one, now_ns) for one in sets]
+        return self._noted(self._sync.poll(now_ns), now_ns)
+
+    def set_missing_cameras(self, rule: MissingCameras) -> None:
+        """Change what becomes of sets that lack cameras."""
+        if rule != self._missing:
+            self._sync.set_missing_cameras(rule)
+            self._missing = rule
 
     def reset(self) -> None:
         """Forget everything queued."""
@@ -88,7 +96,10 @@ class NativeSync:
         counters, spread_ns = self._sync.counters, self._sync.last_spread_ns
         values: dict[str, object] = {
             "policy": "native",
+            "missing_policy": self._missing.policy.value,
+            "cameras_away": ", ".join(sorted(self._sync.away)) or "none",
             "sets": counters.sets,
+            "partial_sets": counters.partial_sets,
             "incomplete_sets": counters.incomplete_sets,
             "out_of_tolerance_sets": counters.out_of_tolerance_sets,
             "time_jumps": counters.time_jumps,
@@ -101,6 +112,20 @@ class NativeSync:
                 f", dropped: {drops}" if drops else ""
             )
         return values
+
+    def _noted(self, sets: list[SyncedSet[Received]], now_ns: int) -> list[MessageSet]:
+        """Report what these sets lack and what was lost since the last call."""
+        silent_ns = self._sync.missing(now_ns).silent_ns if any(s.missing for s in sets) else {}
+        for one in sets:
+            for camera in one.missing:
+                ago = _ago(silent_ns[camera])
+                self._health.fault(camera, "missing_in_set", f"a set goes on without it; {ago}")
+            for camera in one.held:
+                age_ms = (one.stamp_ns - one.stamps_ns[camera]) / 1e6
+                text = f"its last image, {age_ms:.0f} ms old, stands in"
+                self._health.fault(camera, "held_in_set", text)
+        self._report(now_ns)
+        return [_message_set(one, now_ns) for one in sets]
 
     def _report(self, now_ns: int) -> None:
         """Turn what the counters gained since the last call into faults and good news."""
@@ -142,8 +167,7 @@ class NativeSync:
         absent = {name: number - count for name, count in lost.items() if count < number}
         silent_ns = self._sync.missing(now_ns).silent_ns
         for camera, times in absent.items():
-            last_ns = silent_ns[camera]
-            ago = "it never sent one" if last_ns is None else f"last one {last_ns / 1e6:.0f} ms ago"
+            ago = _ago(silent_ns[camera])
             self._health.fault(
                 camera, "missing_in_set", f"a set was given up without its image; {ago}", times
             )
@@ -191,6 +215,10 @@ class MessageFiltersSync:
                 "sync.policy: message_filters is not installed; install the package "
                 "ros-$ROS_DISTRO-message-filters or set sync.policy to native"
             ) from error
+        if parameters.missing.policy is not MissingPolicy.DROP:
+            raise ParameterError(
+                "sync.missing.policy: message_filters only drops; use sync.policy native"
+            )
         if parameters.anchor:
             raise ParameterError(
                 "sync.anchor: message_filters has no anchor; use sync.policy native"
@@ -217,6 +245,9 @@ class MessageFiltersSync:
         """Do nothing: message_filters waits for ever."""
         return []
 
+    def set_missing_cameras(self, rule: MissingCameras) -> None:
+        """Do nothing: message_filters knows whole sets only."""
+
     def reset(self) -> None:
         """Forget everything queued."""
         for queue in self._sync.queues:
@@ -241,4 +272,8 @@ class _Stamped:
 
 
 def _message_set(synced: SyncedSet[Received], now_ns: int) -> MessageSet:
-    return MessageSet(synced.stamp_ns, synced.items, now_ns)
+    return MessageSet(synced.stamp_ns, synced.items, now_ns, synced.missing, synced.held)
+
+
+def _ago(silent_ns: int | None) -> str:
+    return "it never sent one" if silent_ns is None else f"last one {silent_ns / 1e6:.0f} ms ago"

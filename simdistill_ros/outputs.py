@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node publishes: detections, their velocities, markers and stage latencies.
+"""What the node publishes: detections with velocities and markers, and what they rest on.
 
-All four carry the snapshot's stamp and the same frame and order.
+All carry the snapshot's stamp; detections, velocities and markers the same frame and order.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import LaserScan, PointCloud2
 from std_msgs.msg import ColorRGBA
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
@@ -28,6 +29,7 @@ from simdistill_ros.conversions import (
 )
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.class_colors import color_of_class
+from simdistill_ros.output_quality import OutputQuality, coverage_to_msg, quality_to_msg
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 ARROW_SECONDS = 1.0
@@ -38,7 +40,7 @@ class Outputs:
     """The publishers of a node, and the markers that are on display."""
 
     def __init__(self, node: Any) -> None:
-        """Create lifecycle publishers of detections, velocities, markers and latency."""
+        """Create the lifecycle publishers."""
         self._publishers = {
             name: node.create_lifecycle_publisher(
                 kind,
@@ -50,18 +52,37 @@ class Outputs:
                 ("detections", Detection3DArray),
                 ("velocities", PointCloud2),
                 ("markers", MarkerArray),
+                ("coverage", LaserScan),
+                ("quality", DiagnosticArray),
                 ("latency", DiagnosticArray),
             )
         }
         self._shown: set[tuple[str, int]] = set()
 
-    def publish(self, detections: Detections, marker_lifetime_ns: int) -> None:
-        """Publish one snapshot's detections; an empty array when there are none."""
-        self._publishers["velocities"].publish(velocities_to_msg(detections))
+    def publish(
+        self,
+        detections: Detections,
+        marker_lifetime_ns: int,
+        seen: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Publish one snapshot's detections; an empty array when there are none.
+
+        Args:
+            detections: The boxes.
+            marker_lifetime_ns: How long markers stay.
+            seen: (M,) which boxes lie where an image looks; None: all.
+        """
+        self._publishers["velocities"].publish(velocities_to_msg(detections, seen))
         self._publishers["detections"].publish(detections_to_msg(detections))
         if self._publishers["markers"].get_subscription_count():
             markers, self._shown = markers_of(detections, marker_lifetime_ns, self._shown)
             self._publishers["markers"].publish(markers)
+
+    def publish_quality(self, quality: OutputQuality, unseen: int, frame: str, node: str) -> None:
+        """Publish what an output rests on; `unseen` boxes lie where no image looks."""
+        self._publishers["quality"].publish(quality_to_msg(quality, unseen, node))
+        if self._publishers["coverage"].get_subscription_count():
+            self._publishers["coverage"].publish(coverage_to_msg(quality, frame))
 
     def publish_latency(self, stamp_ns: int, durations_ns: Mapping[str, int], node: str) -> None:
         """Publish the milliseconds that each stage of a snapshot took."""

@@ -7,12 +7,18 @@ to the weights stands in the model card.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy
+
 NANOSECONDS = 1_000_000_000
+
+
+GIVEN_UP = MissingCameras()  # sets that lack cameras are given up
 
 
 class ParameterError(ValueError):
@@ -50,6 +56,7 @@ class SyncParameters:
     timeout_ns: int
     queue_size: int
     anchor: str
+    missing: MissingCameras = GIVEN_UP
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,15 @@ class LiveParameters:
         score_threshold: Detections below are not published; None: the model card decides.
         max_detections: Most detections in a message.
         marker_lifetime_ns: Lifetime of markers.
+        missing: What becomes of sets that lack cameras.
+        suppresses_blind: Boxes in directions that no image shows are left out, not only marked.
     """
 
     score_threshold: float | None
     max_detections: int
     marker_lifetime_ns: int
+    missing: MissingCameras
+    suppresses_blind: bool
 
 
 @dataclass(frozen=True)
@@ -94,11 +105,12 @@ class _Spec:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
-    read_only: bool = True
+    read_at: str = "configure"  # or "start", or "any time"
 
 
 _SPECS = (
-    _Spec("autostart", True, "Configure and activate at start-up, without a lifecycle manager"),
+    _Spec("autostart", True, "Configure and activate at start-up, without a lifecycle manager",
+          read_at="start"),
     _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `tiny`"),
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
           choices=("auto", "torch", "onnxruntime")),
@@ -124,22 +136,45 @@ _SPECS = (
     _Spec("sync.timeout_s", 0.5, "Wait for a camera before its snapshot is given up, s", 0.0, 60.0),
     _Spec("sync.queue_size", 8, "Images held per camera while waiting", 1, 100),
     _Spec("sync.anchor", "", "Camera whose stamp a snapshot takes; empty: the newest image's"),
+    _Spec("sync.missing.policy", "drop", "What becomes of a set that lacks cameras",
+          choices=("drop", "blank", "hold"), read_at="any time"),
+    _Spec("sync.missing.min_cameras", 0, "Images of its own cycle a set needs; 0: more than half",
+          0, 64, read_at="any time"),
+    _Spec("sync.missing.hold_s", 0.25, "Greatest age of an image that is held, s", 0.0, 10.0,
+          read_at="any time"),
+    _Spec("blind_detections", "flag", "Boxes where no image of an incomplete set looks",
+          choices=("flag", "suppress"), read_at="any time"),
     _Spec("tf.timeout_s", 0.2, "Wait for a transform, s", 0.0, 60.0),
-    _Spec("tf.cache_s", 10.0, "Age of transforms that are kept, s", 0.1, 600.0),
+    _Spec("tf.cache_s", 10.0, "Age of transforms that are kept, s", 0.1, 600.0, read_at="start"),
     _Spec("score_threshold", -1.0, "Detections below are not published; negative: the model card's",
-          -1.0, 1.0, read_only=False),
+          -1.0, 1.0, read_at="any time"),
     _Spec("max_detections", 300, "Most detections in a message, best first", 1, 5000,
-          read_only=False),
-    _Spec("markers.lifetime_s", 0.5, "Lifetime of markers, s", 0.0, 60.0, read_only=False),
-    _Spec("diagnostics.period_s", 1.0, "Period of /diagnostics, s", 0.05, 60.0),
-    _Spec("log.period_s", 5.0, "Shortest time between two equal warnings, s", 0.0, 3600.0),
+          read_at="any time"),
+    _Spec("markers.lifetime_s", 0.5, "Lifetime of markers, s", 0.0, 60.0, read_at="any time"),
+    _Spec("diagnostics.period_s", 1.0, "Period of /diagnostics, s", 0.05, 60.0, read_at="start"),
+    _Spec("log.period_s", 5.0, "Shortest time between two equal warnings, s", 0.0, 3600.0,
+          read_at="start"),
 )  # fmt: skip
 
 
+READ_WHEN = {"start": "started", "configure": "configured"}
+OURS = frozenset(spec.name for spec in _SPECS)
+LIVE_PARAMETERS = frozenset(spec.name for spec in _SPECS if spec.read_at == "any time")
+START_PARAMETERS = frozenset(spec.name for spec in _SPECS if spec.read_at == "start")
+
+
+def choices_of(name: str) -> tuple[str, ...]:
+    """Return the words that a parameter may be, or nothing where it is no choice of words."""
+    return next((spec.choices for spec in _SPECS if spec.name == name), ())
+
+
 def _descriptor(spec: _Spec) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=spec.description, read_only=spec.read_only)
-    if spec.choices:
-        descriptor.additional_constraints = "one of " + ", ".join(spec.choices)
+    # Not `read_only`: rclpy would refuse changes without a reason. See `parameter_changes.py`.
+    descriptor = ParameterDescriptor(description=spec.description)
+    constraints = ["one of " + ", ".join(spec.choices)] if spec.choices else []
+    if spec.read_at != "any time":
+        constraints.append(f"read when the node is {READ_WHEN[spec.read_at]}")
+    descriptor.additional_constraints = "; ".join(constraints)
     if spec.low is not None and spec.high is not None:
         if isinstance(spec.default, int):
             limits = IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=0)
@@ -190,6 +225,7 @@ def read_parameters(node: Any) -> NodeParameters:
             timeout_ns=_nanoseconds(values["sync.timeout_s"]),
             queue_size=values["sync.queue_size"],
             anchor=values["sync.anchor"],
+            missing=_missing_cameras(values),
         ),
         tf_timeout_ns=_nanoseconds(values["tf.timeout_s"]),
         tf_cache_ns=_nanoseconds(values["tf.cache_s"]),
@@ -200,11 +236,22 @@ def read_parameters(node: Any) -> NodeParameters:
 
 def read_live_parameters(node: Any) -> LiveParameters:
     """Read the parameters that may change while the node runs."""
-    threshold = float(node.get_parameter("score_threshold").value)
+    values: dict[str, Any] = {name: node.get_parameter(name).value for name in LIVE_PARAMETERS}
+    threshold = float(values["score_threshold"])
     return LiveParameters(
         score_threshold=None if threshold < 0 else threshold,
-        max_detections=int(node.get_parameter("max_detections").value),
-        marker_lifetime_ns=_nanoseconds(node.get_parameter("markers.lifetime_s").value),
+        max_detections=int(values["max_detections"]),
+        marker_lifetime_ns=_nanoseconds(values["markers.lifetime_s"]),
+        missing=_missing_cameras(values),
+        suppresses_blind=values["blind_detections"] == "suppress",
+    )
+
+
+def _missing_cameras(values: Mapping[str, Any]) -> MissingCameras:
+    return MissingCameras(
+        MissingPolicy(values["sync.missing.policy"]),
+        int(values["sync.missing.min_cameras"]),
+        _nanoseconds(values["sync.missing.hold_s"]),
     )
 
 
@@ -248,7 +295,7 @@ def camera_topics(node: Any, names: tuple[str, ...], *, compressed: bool) -> lis
 
 def _topic(node: Any, parameter: str, default: str, what: str) -> str:
     if not node.has_parameter(parameter):
-        descriptor = ParameterDescriptor(description=f"{what} of this camera", read_only=True)
+        descriptor = ParameterDescriptor(description=f"{what} of this camera")
         node.declare_parameter(parameter, default, descriptor)
     return str(node.get_parameter(parameter).value) or default
 

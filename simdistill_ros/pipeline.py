@@ -14,6 +14,7 @@ from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
 from simdistill_ros.image_preparation import ImagePreparer
+from simdistill_ros.output_quality import quality_of
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameters import LiveParameters, NodeParameters
 from simdistill_ros.snapshot_builder import (
@@ -56,7 +57,11 @@ class Pipeline:
         self._published = 0
         self._worker: Worker[MessageSet] = Worker(self._process, self._on_error, "detector")
         self._builder = SnapshotBuilder(
-            parameters, calibrations, transforms, stopping=lambda: self._worker.stopping
+            parameters,
+            calibrations,
+            transforms,
+            stopping=lambda: self._worker.stopping,
+            report=health.fault_from,
         )
         self.preparer = ImagePreparer(calibrations.get, parameters.input, detector.input_rule)
         self._worker.start()
@@ -85,24 +90,32 @@ class Pipeline:
 
     def _process(self, messages: MessageSet) -> None:
         started_ns = time.monotonic_ns()
+        live = self._live_parameters()
         try:
-            snapshot = self._builder.build(messages)
+            snapshot = self._builder.build(messages, live.missing)
         except SnapshotFault as fault:
             for one in fault.faults:
                 self._health.fault_from(one)
             return
         built_ns = time.monotonic_ns()
-        for camera in messages.images:
+        for camera in messages.fresh.keys() - set(snapshot.missing):
             self._health.good(camera)
+        quality = quality_of(snapshot)
         try:
-            live = self._live_parameters()
             detections = self._detector.detect(snapshot, live.score_threshold)
-            detections = self._in_output_frame(best(detections, live.max_detections))
+            detections = best(detections, live.max_detections)
+            seen = quality.seen(detections)
+            unseen = int((~seen).sum())
+            if live.suppresses_blind:
+                detections, seen = detections.select(seen), seen[seen]
+            detections = self._in_output_frame(detections)
         except InputFault as fault:
             self._health.fault_from(fault)
             return
         detected_ns = time.monotonic_ns()
-        self._outputs.publish(detections, live.marker_lifetime_ns)
+        self._outputs.publish(detections, live.marker_lifetime_ns, seen)
+        frame = self._parameters.base_frame
+        self._outputs.publish_quality(quality, unseen, frame, self._node_name)
         published_ns = time.monotonic_ns()
         self._published += 1
         self._health.good("inference")
@@ -116,7 +129,7 @@ class Pipeline:
         )
 
     def _report(self, messages: MessageSet, **durations_ns: int) -> None:
-        arrivals = [received.arrival_ns for received in messages.images.values()]
+        arrivals = [received.arrival_ns for received in messages.fresh.values()]
         self._durations_ns = {
             "sensor_age": self._wall_clock_ns() - messages.stamp_ns,
             "sync_wait": messages.complete_ns - min(arrivals),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simdistill_ros.core.frames import FloatArray
+from simdistill_ros.core.missing_cameras import MissingCameras
 from simdistill_ros.core.snapshot import Snapshot, View
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import InputFault
@@ -35,11 +36,21 @@ class Received:
 
 @dataclass(frozen=True)
 class MessageSet:
-    """The images of one snapshot, by camera name, and when the set was complete."""
+    """The images of one snapshot, by camera name, and when the set was complete.
+
+    `missing` and `held` are those of `core.sync.SyncedSet`.
+    """
 
     stamp_ns: int
     images: Mapping[str, Received]
     complete_ns: int
+    missing: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+
+    @property
+    def fresh(self) -> dict[str, Received]:
+        """The images that are of this cycle."""
+        return {name: one for name, one in self.images.items() if name not in self.held}
 
 
 class SnapshotFault(Exception):
@@ -85,6 +96,7 @@ class SnapshotBuilder:
         transforms: TransformTree,
         *,
         stopping: Callable[[], bool],
+        report: Callable[[InputFault], None],
     ) -> None:
         """Prepare.
 
@@ -93,17 +105,24 @@ class SnapshotBuilder:
             calibrations: Where CameraInfo messages are kept.
             transforms: The transform tree that TF messages feed.
             stopping: Tells long waits to end.
+            report: Told of cameras that are left out of a snapshot.
         """
         self._parameters = parameters
         self._calibrations = calibrations
         self._transforms = transforms
         self._stopping = stopping
+        self._report = report
 
-    def build(self, messages: MessageSet) -> Snapshot:
+    def build(self, messages: MessageSet, rule: MissingCameras) -> Snapshot:
         """Return the snapshot of a set of images.
 
+        Args:
+            messages: The set.
+            rule: Whether a camera whose image cannot be used may be left out.
+
         Raises:
-            SnapshotFault: If a camera of the set cannot be used; it holds one fault a camera.
+            SnapshotFault: If a camera of the set cannot be used and may not be left out; it holds
+                one fault a camera.
         """
         deadline_ns = self._transform_deadline_ns()
         views, faults = [], []
@@ -112,9 +131,18 @@ class SnapshotBuilder:
                 views.append(self._view(camera, received, messages.stamp_ns, deadline_ns))
             except InputFault as fault:
                 faults.append(fault)
-        if faults:
+        usable = [view for view in views if view.camera not in messages.held]
+        if faults and len(usable) < rule.least(len(messages.images) + len(messages.missing)):
             raise SnapshotFault(faults)
-        return Snapshot(stamp_ns=messages.stamp_ns, views=tuple(views))
+        for one in faults:
+            self._report(one)
+        unusable = {one.subject for one in faults}
+        return Snapshot(
+            stamp_ns=messages.stamp_ns,
+            views=tuple(views),
+            missing=(*messages.missing, *sorted(unusable)),
+            held=tuple(name for name in messages.held if name not in unusable),
+        )
 
     def _view(self, camera: str, received: Received, stamp_ns: int, deadline_ns: int) -> View:
         prepared = received.image.result()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import array
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
@@ -106,6 +106,8 @@ class RigBench:
         self.velocities: list[PointCloud2] = []
         self.markers: list[MarkerArray] = []
         self.latencies: list[DiagnosticArray] = []
+        self.qualities: list[DiagnosticArray] = []
+        self.coverages: list[LaserScan] = []
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.rig = rclpy.create_node("rig", context=self.context)
         self.executor.add_node(self.rig)
@@ -147,6 +149,8 @@ class RigBench:
             (PointCloud2, "/detector/velocities", self.velocities.append),
             (MarkerArray, "/detector/markers", self.markers.append),
             (DiagnosticArray, "/detector/latency", self.latencies.append),
+            (DiagnosticArray, "/detector/quality", self.qualities.append),
+            (LaserScan, "/detector/coverage", self.coverages.append),
             (DiagnosticArray, "/diagnostics", keep_statuses),
         ):
             self.rig.create_subscription(kind, topic, callback, RELIABLE)
@@ -172,8 +176,10 @@ class RigBench:
 
     # -- the rig ---------------------------------------------------------------------------------
 
-    def publish_transforms(self, cameras: tuple[str, ...] = CAMERAS) -> None:
-        """Latch base_link -> optical frames: each camera 1 m up, looking along +x."""
+    def publish_transforms(
+        self, cameras: tuple[str, ...] = CAMERAS, azimuths_deg: Mapping[str, float] | None = None
+    ) -> None:
+        """Latch base_link -> optical frames: each camera 1 m up, looking along +x or as told."""
         if not hasattr(self, "_tf_static"):
             self._tf_static = self.rig.create_publisher(TFMessage, "/tf_static", LATCHED)
         transforms = []
@@ -181,8 +187,10 @@ class RigBench:
             transform = TransformStamped(header=header_to_msg("base_link", START_NS))
             transform.child_frame_id = f"{camera}_optical_frame"
             transform.transform.translation.z = 1.0
+            half = np.radians((azimuths_deg or {}).get(camera, 0.0)) / 2
+            ahead, aside = (np.cos(half) + np.sin(half)) / 2, (np.cos(half) - np.sin(half)) / 2
             rotation = transform.transform.rotation
-            rotation.w, rotation.x, rotation.y, rotation.z = 0.5, -0.5, 0.5, -0.5
+            rotation.w, rotation.x, rotation.y, rotation.z = ahead, -ahead, aside, -aside
             transforms.append(transform)
         self._tf_static.publish(TFMessage(transforms=transforms))
 

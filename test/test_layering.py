@@ -26,7 +26,7 @@ GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "li
 ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "network"}
 # The modules that wire the node, and so know messages besides conversions.py.
 NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
-NODE_MODULES |= {"parameters"}
+NODE_MODULES |= {"output_quality", "parameters", "parameter_changes"}
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,12 @@ from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.frames import FloatArray, wrap_angle
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.model_card_parts import CircleNmsCard, TaskCard
-from simdistill_ros.core.suppression import IndexArray, circle_nms, rotated_nms
+from simdistill_ros.core.suppression import IndexArray, circle_nms, rotated_nms_of_groups
 
 BEV_FRAME = "bev"
-TaskMaps = Mapping[str, npt.NDArray[np.floating[Any]]]
+Map = npt.NDArray[np.floating[Any]]
+TaskMaps = Mapping[str, Map]
+LOGIT_MARGIN = 1e-3  # far above the rounding of logits and scores
 
 
 def head_map_channels(classes: int) -> dict[str, int]:
@@ -55,20 +57,22 @@ def decode_head_maps(
     if len(head_maps) != len(card.tasks):
         raise ValueError(f"head maps: expected {len(card.tasks)} tasks, got {len(head_maps)}")
     threshold = card.decode.score_threshold if score_threshold is None else score_threshold
-    parts = []
+    candidates = []
     first_label = 0
     for task, maps in zip(card.tasks, head_maps, strict=True):
-        candidates = task_candidates(
-            maps,
-            card,
-            task,
-            first_label=first_label,
-            stamp_ns=stamp_ns,
-            score_threshold=threshold,
+        candidates.append(
+            task_candidates(
+                maps,
+                card,
+                task,
+                first_label=first_label,
+                stamp_ns=stamp_ns,
+                score_threshold=threshold,
+            )
         )
-        parts.append(candidates.select(suppressed(candidates, card, task, first_label)))
         first_label += len(task.classes)
-    joined = _concatenated(parts)
+    survivors = zip(candidates, suppressed(candidates, card), strict=True)
+    joined = _concatenated([boxes.select(kept) for boxes, kept in survivors])
     return joined.select(np.argsort(-joined.scores, kind="stable"))
 
 
@@ -87,11 +91,9 @@ def task_candidates(
         ValueError: As `decode_head_maps`.
     """
     maps = _checked(maps, len(task.classes), card.head_shape_xy)
-    scores = (1 + np.tanh(maps["heatmap"] / 2)) / 2  # the sigmoid; (classes, X, Y)
-    is_candidate = (scores > score_threshold) & _is_peak(scores, card.decode.peak_window)
-    cells = np.flatnonzero(is_candidate)
-    best = np.argsort(-scores.ravel()[cells], kind="stable")[: card.decode.max_candidates]
-    label, x, y = np.unravel_index(cells[best], scores.shape)
+    cells, scores = _peaks(maps["heatmap"], score_threshold, card.decode.peak_window)
+    best = np.argsort(-scores, kind="stable")[: card.decode.max_candidates]
+    label, x, y = np.unravel_index(cells[best], maps["heatmap"].shape)
     centers, sizes, yaws = _boxes_at(maps, x, y, card)
     detections = Detections(
         frame=BEV_FRAME,
@@ -99,48 +101,54 @@ def task_candidates(
         centers_m=centers,
         sizes_lwh_m=sizes,
         yaws_rad=yaws,
-        velocities_mps=maps["vel"][:, x, y].T,
-        scores=scores[label, x, y],
+        velocities_mps=_values_at(maps["vel"], x, y).T,
+        scores=scores[best],
         labels=label + first_label,
         class_names=card.classes,
     )
     spans = (card.decode.center_x_m, card.decode.center_y_m, card.decode.center_z_m)
     low, high = np.array(spans).T
     # The published range is that of the height the head regresses; see `raised_height`.
-    regressed = np.column_stack([centers[:, :2], maps["height"][0, x, y]])
+    regressed = np.column_stack([centers[:, :2], _values_at(maps["height"], x, y)[0]])
     return detections.select(((regressed >= low) & (regressed <= high)).all(1))
 
 
-def suppressed(
-    candidates: Detections, card: ModelCard, task: TaskCard, first_label: int
-) -> IndexArray:
-    """Return the indices of the candidates that survive the task's suppression."""
-    boxes = candidates.select(np.arange(min(len(candidates), card.decode.max_before_nms)))
-    if isinstance(task.nms, CircleNmsCard):
-        is_squared = card.legacy.squared_circle_distance
-        radius_m = sqrt(task.nms.radius_m) if is_squared else task.nms.radius_m
-        kept = circle_nms(boxes.centers_m[:, :2], radius_m)
-    else:
-        scale = np.array(task.nms.scale)[boxes.labels - first_label]
-        boxes_bev = np.column_stack(
-            [boxes.centers_m[:, :2], boxes.sizes_lwh_m[:, :2] * scale[:, None], boxes.yaws_rad]
-        )
-        kept = rotated_nms(boxes_bev, task.nms.iou)
-    return kept[: card.decode.max_after_nms]
+def suppressed(candidates: Sequence[Detections], card: ModelCard) -> list[IndexArray]:
+    """Return, per task, the indices of the candidates that survive the task's suppression."""
+    kept: dict[int, IndexArray] = {}
+    turned: dict[int, tuple[FloatArray, float]] = {}
+    first_label = 0
+    for index, (task, boxes) in enumerate(zip(card.tasks, candidates, strict=True)):
+        best = slice(card.decode.max_before_nms)
+        centers_xy_m = boxes.centers_m[best, :2]
+        if isinstance(task.nms, CircleNmsCard):
+            is_squared = card.legacy.squared_circle_distance
+            radius_m = sqrt(task.nms.radius_m) if is_squared else task.nms.radius_m
+            kept[index] = circle_nms(centers_xy_m, radius_m)
+        else:
+            scale = np.array(task.nms.scale)[boxes.labels[best] - first_label]
+            sizes_m = boxes.sizes_lwh_m[best, :2] * scale[:, None]
+            boxes_bev = np.column_stack([centers_xy_m, sizes_m, boxes.yaws_rad[best]])
+            turned[index] = boxes_bev, task.nms.iou
+        first_label += len(task.classes)
+    if turned:
+        groups, limits = zip(*turned.values(), strict=True)
+        kept |= dict(zip(turned, rotated_nms_of_groups(groups, limits), strict=True))
+    return [kept[index][: card.decode.max_after_nms] for index in range(len(candidates))]
 
 
 def _boxes_at(
     maps: TaskMaps, x: IndexArray, y: IndexArray, card: ModelCard
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return centres (M, 3), sizes (M, 3) and yaws (M,) of the boxes at cells."""
-    offsets = maps["reg"][:, x, y]
-    sizes = np.exp(maps["dim"][:, x, y].T)
-    sine, cosine = maps["rot"][:, x, y]
+    offsets = _values_at(maps["reg"], x, y)
+    sizes = np.exp(_values_at(maps["dim"], x, y).T)
+    sine, cosine = _values_at(maps["rot"], x, y)
     yaws = np.arctan2(sine, cosine)
     if card.legacy.lidar_box_convention:
         sizes = sizes[:, [1, 0, 2]]
         yaws = wrap_angle(-yaws - np.pi / 2)
-    heights = maps["height"][0, x, y]
+    heights = _values_at(maps["height"], x, y)[0]
     if card.legacy.raised_height:
         heights = heights - sizes[:, 2] / 2
     cell_m = card.head_cell_m
@@ -149,29 +157,55 @@ def _boxes_at(
     return np.column_stack([x_m, y_m, heights]), sizes, yaws
 
 
-def _is_peak(scores: FloatArray, window: int) -> npt.NDArray[np.bool_]:
-    """Tell which cells are the maximum of the `window` by `window` cells around them."""
-    if window == 1:
-        return np.ones(scores.shape, dtype=np.bool_)
-    half = window // 2
-    padded = np.pad(scores, ((0, 0), (half, half), (half, half)), constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (1, window, window))
-    return np.greater_equal(scores, windows.max(axis=(-1, -2, -3)))
+def _values_at(values: Map, x: IndexArray, y: IndexArray) -> FloatArray:
+    """Return a map's values (channels, M) at cells, in double precision."""
+    return np.asarray(values[:, x, y], dtype=np.float64)
 
 
-def _checked(maps: TaskMaps, classes: int, shape_xy: tuple[int, int]) -> dict[str, FloatArray]:
+def _sigmoid(logits: Map) -> FloatArray:
+    return np.asarray((1 + np.tanh(logits.astype(np.float64) / 2)) / 2)
+
+
+def _peaks(logits: Map, score_threshold: float, window: int) -> tuple[IndexArray, FloatArray]:
+    """Return the cells that score above the threshold and are the best of those around them.
+
+    Args:
+        logits: (classes, X, Y).
+        score_threshold: Only cells above it.
+        window: Size of the square of cells around each one in which none may score higher.
+
+    Returns:
+        Ascending indices into the flattened logits, and the scores.
+    """
+    # Scores are exact, but computed only where the logit promises one above the threshold.
+    share = min(max(score_threshold, 1e-12), 1 - 1e-12)
+    cells = np.flatnonzero(logits > np.log(share / (1 - share)) - LOGIT_MARGIN)
+    scores = _sigmoid(logits.ravel()[cells])
+    is_peak = scores > score_threshold
+    if window > 1:
+        half = window // 2
+        padding = ((0, 0), (half, half), (half, half))
+        padded = np.pad(logits, padding, constant_values=-np.inf)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (1, window, window))
+        around = _sigmoid(windows[np.unravel_index(cells, logits.shape)])  # (M, 1, window, window)
+        is_peak &= scores >= around.max(axis=(1, 2, 3))
+    return cells[is_peak], scores[is_peak]
+
+
+def _checked(maps: TaskMaps, classes: int, shape_xy: tuple[int, int]) -> dict[str, Map]:
     channels = head_map_channels(classes)
     missing = sorted(channels.keys() - maps.keys())
     if missing:
         raise ValueError(f"head maps: expected {sorted(channels)}, got none for {missing}")
     checked = {}
     for name, count in channels.items():
-        values = np.asarray(maps[name], dtype=np.float64)
+        values = np.asarray(maps[name])
         if values.shape != (count, *shape_xy):
             raise ValueError(
                 f"head map {name}: expected shape {(count, *shape_xy)}, got {values.shape}"
             )
-        if not np.isfinite(values).all():
+        # NaN and infinity show in the extremes, which are found without a map of flags.
+        if not (np.isfinite(values.min()) and np.isfinite(values.max())):
             raise ValueError(f"head map {name}: expected finite numbers, got NaN or infinity")
         checked[name] = values
     return checked

@@ -250,6 +250,11 @@ class Synchronizer(Generic[T]):
         if forget_phases and len(self.names) > 1:
             self.phases = None
 
+    @property
+    def away(self) -> frozenset[str]:
+        """Cameras that sets do not wait for, because they are silent or their clocks are wrong."""
+        return self._away
+
     def queued(self, name: str) -> int:
         """Return how many items of a camera are kept."""
         return len(self._waiting[name]) + sum(name in cycle.members for cycle in self._open)
@@ -274,7 +279,6 @@ class Synchronizer(Generic[T]):
             out_of_tolerance_ns=self._out_of_tolerance_ns,
             ahead_ns={name: value - middle for name, value in ahead.items()},
             learning=self.phases is None,
-            away=self._away,
         )
 
     # -- queues ----------------------------------------------------------------------------------

@@ -87,7 +87,6 @@ class MissingReport:
         ahead_ns: Per camera that has sent something, how far its stamps run ahead of the middle
             camera's, arrival times considered: a large number is a clock that is set differently.
         learning: True while the firing order is not known yet.
-        away: Cameras that sets do not wait for.
     """
 
     waiting_on: tuple[str, ...]
@@ -96,4 +95,3 @@ class MissingReport:
     out_of_tolerance_ns: int | None
     ahead_ns: Mapping[str, int]
     learning: bool
-    away: frozenset[str] = frozenset()

@@ -125,7 +125,10 @@ def _records(
     return records
 
 
-def write_submission(path: Path, results: Mapping[str, list[Record]]) -> None:
-    """Write sample token -> records with the meta of a camera-only method."""
+def write_submission(
+    path: Path, results: Mapping[str, list[Record]], *, use_lidar: bool = False
+) -> None:
+    """Write sample token -> records, saying that cameras, and LiDAR or not, were used."""
+    meta = {**CAMERA_ONLY_META, "use_lidar": use_lidar}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"meta": CAMERA_ONLY_META, "results": dict(results)}))
+    path.write_text(json.dumps({"meta": meta, "results": dict(results)}))

@@ -134,6 +134,29 @@ def test_peak_window_keeps_local_maxima_only(card_data):
     assert detections.centers_m[:, 0].tolist() == [-2.0, -10.0]
 
 
+@pytest.mark.parametrize("window", [1, 3])
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.9])
+def test_candidates_are_those_of_the_whole_map_of_scores(card_data, window, threshold):
+    card_data["decode"]["peak_window"] = window
+    card = model_card_from_dict(card_data)
+    maps = empty_maps(card)[1]
+    logits = np.random.default_rng(3).normal(0, 3, maps["heatmap"].shape).astype(np.float32)
+    maps["heatmap"] = logits
+    logits[0, 5:] += 40  # scores that rounding makes equal
+    scores = (1 + np.tanh(logits.astype(np.float64) / 2)) / 2
+    is_candidate = scores > threshold
+    if window == 3:
+        padded = np.pad(scores, ((0, 0), (1, 1), (1, 1)))
+        for x, y in np.ndindex(3, 3):
+            is_candidate &= scores >= padded[:, x : x + scores.shape[1], y : y + scores.shape[2]]
+    expected = -np.sort(-scores[is_candidate])
+    candidates = task_candidates(
+        maps, card, card.tasks[1], first_label=1, stamp_ns=0, score_threshold=threshold
+    )
+    assert len(expected) > 5
+    assert np.array_equal(candidates.scores, expected)
+
+
 def test_boxes_outside_the_centre_range_are_dropped(card_data):
     card_data["decode"]["center_x_m"] = [-5.0, 61.2]
     card = model_card_from_dict(card_data)

@@ -2,7 +2,12 @@
 import numpy as np
 import pytest
 
-from simdistill_ros.core.suppression import circle_nms, rotated_iou, rotated_nms
+from simdistill_ros.core.suppression import (
+    circle_nms,
+    rotated_iou,
+    rotated_nms,
+    rotated_nms_of_groups,
+)
 
 
 def iou(box: list[float], other: list[float]) -> float:
@@ -71,3 +76,52 @@ def test_rotated_keeps_boxes_side_by_side_and_drops_the_overlapping_one():
 def test_nothing_in_gives_nothing_out():
     assert circle_nms(np.zeros((0, 2)), 1.0).size == 0
     assert rotated_nms(np.zeros((0, 5)), 0.2).size == 0
+
+
+def crowd(seed: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.column_stack(
+        [
+            rng.uniform(-12, 12, (count, 2)),
+            np.exp(rng.normal(0.8, 0.6, (count, 2))),
+            rng.uniform(-7, 7, count),
+        ]
+    )
+
+
+def one_after_the_other(boxes: np.ndarray, max_iou: float) -> list[int]:
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        better = boxes[kept]
+        if not (rotated_iou(better, np.repeat(box[None], len(kept), 0)) > max_iou).any():
+            kept.append(index)
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("max_iou", [0.0, 0.2, 0.4])
+def test_rotated_keeps_what_going_through_the_boxes_one_by_one_keeps(seed, max_iou):
+    boxes = crowd(seed, 150)
+    expected = one_after_the_other(boxes, max_iou)
+    assert 10 < len(expected) < 150
+    assert rotated_nms(boxes, max_iou).tolist() == expected
+
+
+def test_circle_keeps_what_going_through_the_boxes_one_by_one_keeps():
+    centers = crowd(0, 200)[:, :2]
+    kept: list[int] = []
+    for index, center in enumerate(centers):
+        if all(((center - centers[better]) ** 2).sum() > 4.0 for better in kept):
+            kept.append(index)
+    assert circle_nms(centers, 2.0).tolist() == kept
+
+
+def test_groups_do_not_suppress_each_other_and_have_their_own_limits():
+    groups, limits = (
+        [crowd(1, 60), crowd(1, 60), np.zeros((0, 5)), crowd(2, 40)],
+        [0.1, 0.6, 0, 0.2],
+    )
+    kept = rotated_nms_of_groups(groups, limits)
+    assert len(kept[0]) < len(kept[1])
+    for indices, boxes, limit in zip(kept, groups, limits, strict=True):
+        assert indices.tolist() == one_after_the_other(boxes, limit)

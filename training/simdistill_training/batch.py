@@ -25,6 +25,7 @@ class Batch:
         boxes: Per sample the ground truth in the bev frame of the augmented scene; labels in the
             card's class order.
         tokens: Per sample the token of its record.
+        views: Per sample which of its fixed views it is; -1 where augmentation is free.
     """
 
     images: Tensor
@@ -33,6 +34,7 @@ class Batch:
     input_from_bev: Tensor
     boxes: tuple[Detections, ...]
     tokens: tuple[str, ...]
+    views: tuple[int, ...]
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -47,4 +49,5 @@ class Batch:
             input_from_bev=self.input_from_bev.to(device, non_blocking=True),
             boxes=self.boxes,
             tokens=self.tokens,
+            views=self.views,
         )

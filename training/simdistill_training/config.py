@@ -44,6 +44,8 @@ class DataConfig:
         scene: Augmentation of points, boxes and cameras together.
         skip_broken: Leave samples with missing or damaged files out instead of stopping.
         workers: Loading processes; 0 loads in the training process.
+        views: Augmented views that each sample has, the same for every seed, so that what the
+            teacher makes of them can be kept; 0 augments anew each time.
     """
 
     dataroot: str
@@ -58,11 +60,13 @@ class DataConfig:
     scene: SceneAugmentation
     skip_broken: bool
     workers: int
+    views: int = 0
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
         _expect(self.min_points >= 0, "data.min_points", "0 or more", self.min_points)
         _expect(self.workers >= 0, "data.workers", "0 or more", self.workers)
+        _expect(self.views >= 0, "data.views", "0 or more", self.views)
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,8 @@ class ExperimentConfig:
         teacher: The teacher's parts; only in a teacher's experiment.
         teacher_checkpoint: The trained teacher to learn from; only with `distillation`.
         distillation: What is learnt from the teacher; None for a baseline.
+        teacher_cache: Folder that keeps the teacher's maps of each view, so that each is computed
+            once; needs `data.views`. "" computes them at every step.
     """
 
     schema_version: Literal[1]
@@ -212,6 +218,7 @@ class ExperimentConfig:
     teacher: TeacherConfig | None
     teacher_checkpoint: str
     distillation: DistillationConfig | None
+    teacher_cache: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a teacher that distils, and distilling without anything to learn."""
@@ -225,3 +232,5 @@ class ExperimentConfig:
                 "none enabled")  # fmt: skip
         _expect(not (is_teacher and self.start.inherited), "start.inherited",
                 "nothing for role teacher", self.start.inherited)  # fmt: skip
+        _expect(not self.teacher_cache or self.data.views > 0, "data.views",
+                "1 or more with a teacher_cache", self.data.views)  # fmt: skip

@@ -100,11 +100,8 @@ def score_records(
         role: Says in the submission whether LiDAR was used.
     """
     submission = folder / "results_nusc.json"
-    write_submission(submission, {token: records.get(token, []) for token in tokens})
-    if role == "teacher":
-        data = json.loads(submission.read_text())
-        data["meta"]["use_lidar"] = True
-        submission.write_text(json.dumps(data))
+    results = {token: records.get(token, []) for token in tokens}
+    write_submission(submission, results, use_lidar=role == "teacher")
     metrics = evaluate_submission(nusc, submission, tokens, folder / "evaluation")
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics

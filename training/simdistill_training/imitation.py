@@ -20,6 +20,8 @@ from simdistill_training.targets import TaskTargets, codes_at_cells, object_mask
 
 POSITIVE_SCORE = 0.1
 STD_FLOOR = 1e-4
+# A channel that hardly varies says little: its deviation counts as at least this share of the mean.
+RELATIVE_STD_FLOOR = 0.05
 
 
 def distillation_mask(
@@ -55,14 +57,20 @@ def normalised_pair(student: Tensor, teacher: Tensor, kind: NormKind) -> tuple[T
     if kind == "none":
         return student, teacher
     dims = (0, 2, 3)
-    scale = teacher.std(dims, keepdim=True).clamp(min=STD_FLOOR)
+    scale = _deviation(teacher, dims)
     if kind == "teacher_scale":
         return student / scale, teacher / scale
-    own_scale = student.std(dims, keepdim=True).clamp(min=STD_FLOOR)
+    own_scale = _deviation(student, dims)
     return (
         (student - student.mean(dims, keepdim=True)) / own_scale,
         (teacher - teacher.mean(dims, keepdim=True)) / scale,
     )
+
+
+def _deviation(maps: Tensor, dims: tuple[int, ...]) -> Tensor:
+    deviation = maps.std(dims, keepdim=True)
+    floor = (RELATIVE_STD_FLOOR * deviation.mean()).clamp(min=STD_FLOOR)
+    return torch.maximum(deviation, floor)
 
 
 def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -30,8 +30,10 @@ from simdistill_training.networks import (
 from simdistill_training.schedule import learning_rate_factor, momentum_factor
 from simdistill_training.strict import config_as_dict
 from simdistill_training.targets import TaskTargets, center_targets
+from simdistill_training.teacher.cache import TeacherCache
 from simdistill_training.teacher.depth_raster import depth_labels, depth_rasters
 from simdistill_training.teacher.frozen import FrozenTeacher
+from simdistill_training.teacher.outputs import TeacherOutputs
 from simdistill_training.teacher.teacher import Teacher
 
 SCORES = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
@@ -74,6 +76,7 @@ class ExperimentModule(LightningModule):
         *,
         distiller: Distiller | None = None,
         teacher: FrozenTeacher | None = None,
+        teacher_cache: TeacherCache | None = None,
         validation: Validation | None = None,
     ) -> None:
         """Put the parts together.
@@ -84,6 +87,7 @@ class ExperimentModule(LightningModule):
             network: The student or teacher to train.
             distiller: Compares the student with the teacher; trained too.
             teacher: The frozen teacher; needed by the distiller, not part of checkpoints.
+            teacher_cache: Keeps what the teacher makes of each view; None asks it every time.
             validation: Scores validation batches; None for losses only.
         """
         super().__init__()
@@ -99,6 +103,7 @@ class ExperimentModule(LightningModule):
         self._kept_in_eval = freeze_encoder(network, experiment.start)
         # In a tuple, so that it is neither trained, nor moved, nor saved with the module.
         self._teacher = (teacher,)
+        self._teacher_cache = teacher_cache
 
     def train(self, mode: bool = True) -> ExperimentModule:
         """Set the mode; frozen parts and averaged weights stay in eval mode."""
@@ -132,10 +137,20 @@ class ExperimentModule(LightningModule):
             losses["depth"] = self.experiment.losses.depth_weight * torch.stack(per_branch).mean()
         teacher = self._teacher[0]
         if self.distiller is not None and teacher is not None:
-            truth = run_teacher(teacher, images, batch)
+            truth = self._truth(teacher, images, batch)
             distilled = self.distiller(outputs.bev, outputs.heads, truth, targets, progress)
             losses |= {f"distillation/{name}": loss for name, loss in distilled.items()}
         return losses
+
+    def _truth(self, teacher: FrozenTeacher, images: Tensor, batch: Batch) -> TeacherOutputs:
+        if self._teacher_cache is None:
+            return run_teacher(teacher, images, batch)
+        keys = list(zip(batch.tokens, batch.views, strict=True))
+        kept = self._teacher_cache.read(keys)
+        if kept is None:
+            kept = run_teacher(teacher, images, batch)
+            self._teacher_cache.write(keys, kept)
+        return kept.to(self.device, torch.float32)
 
     def _supervised(self, heads: HeadMaps, targets: list[TaskTargets]) -> dict[str, Tensor]:
         per_task = detection_losses(heads, targets, self.experiment.losses.detection)

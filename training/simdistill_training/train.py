@@ -49,6 +49,7 @@ from simdistill_training.networks import (
 )
 from simdistill_training.pictures import TrainingPictures
 from simdistill_training.strict import config_as_dict
+from simdistill_training.teacher.cache import TeacherCache, cache_folder
 from simdistill_training.teacher.frozen import FrozenTeacher
 from simdistill_training.teacher.teacher import Teacher
 
@@ -184,7 +185,13 @@ def build_module(experiment: ExperimentConfig, card: ModelCard) -> ExperimentMod
             distiller = Distiller(
                 experiment.distillation, student_channels(card), teacher_channels(teacher.teacher)
             )
-    return ExperimentModule(experiment, card, network, distiller=distiller, teacher=teacher)
+    cache = None
+    if experiment.teacher_cache and teacher is not None:
+        views = (card, experiment.data)
+        cache = TeacherCache(cache_folder(Path(experiment.teacher_cache), teacher, views))
+    return ExperimentModule(
+        experiment, card, network, distiller=distiller, teacher=teacher, teacher_cache=cache
+    )
 
 
 def load_frozen_teacher(experiment: ExperimentConfig, card: ModelCard) -> FrozenTeacher:

@@ -136,6 +136,7 @@ def small_batch(small_card: ModelCard) -> Batch:
         input_from_bev=torch.from_numpy(np.stack([input_from_bev] * 2)).float(),
         boxes=tuple(_random_boxes(generator, small_card) for _ in range(2)),
         tokens=("first", "second"),
+        views=(0, 1),
     )
 
 

@@ -144,12 +144,23 @@ def test_teacher_mask_follows_the_teachers_scores(teacher, targets):
 @pytest.mark.parametrize("kind", ["teacher_scale", "standardised"])
 def test_normalised_distance_does_not_depend_on_the_teachers_scale(kind, student, teacher):
     own, truth = student[0].fused, teacher.fused_bev
-    scale = torch.linspace(0.1, 30, 8)[:, None, None]
+    scale = torch.linspace(3, 30, 8)[:, None, None]
     before = imitation.normalised_pair(own, truth, kind)
     student_scale = scale if kind == "teacher_scale" else scale.flip(0)
     after = imitation.normalised_pair(own * student_scale, truth * scale, kind)
     for first, second in zip(before, after, strict=True):
         torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["teacher_scale", "standardised"])
+def test_a_dead_channel_of_the_teacher_does_not_take_over(kind, student, teacher):
+    own, truth = student[0].fused, teacher.fused_bev
+    alive = [pair.square().mean() for pair in imitation.normalised_pair(own, truth, kind)]
+    dead = truth.clone()
+    dead[:, 3] = 1e-6 * truth[:, 3]
+    with_dead = imitation.normalised_pair(own, dead, kind)
+    for pair, usual in zip(with_dead, alive, strict=True):
+        assert pair.square().mean() < 100 * usual
 
 
 def test_channel_divergence_is_zero_for_the_same_pattern_at_another_level(teacher):

@@ -36,6 +36,7 @@ def training_dataset(
         random_sweeps=True,
         skip_broken=data.skip_broken,
         seed=experiment.run.seed,
+        views=data.views,
     )
     dataroot = Path(data.dataroot)
     samples = samples_of_split(index, dataroot, data.version, data.train)

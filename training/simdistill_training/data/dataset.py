@@ -38,6 +38,7 @@ from simdistill_training.data.lidar import Float32Array, LidarOptions, accumulat
 
 LOGGER = logging.getLogger(__name__)
 BEV_FRAME = "bev"
+FREE_VIEW = -1  # of a sample that was augmented anew
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Sample:
     points: Float32Array
     input_from_bev: FloatArray
     boxes: Detections
+    view: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class SampleOptions:
         random_sweeps: Pick LiDAR sweeps at random instead of the newest.
         skip_broken: Leave samples with broken files out instead of stopping.
         seed: Seed of everything random.
+        views: Fixed augmented views of each sample, the same for every seed; 0 augments anew each
+            time.
     """
 
     card: ModelCard
@@ -75,6 +79,7 @@ class SampleOptions:
     random_sweeps: bool = False
     skip_broken: bool = False
     seed: int = 0
+    views: int = 0
 
 
 class SampleDataset:
@@ -170,7 +175,9 @@ class SampleDataset:
 
     def _sample(self, sample: int, draw: int) -> Sample:
         options = self.options
-        rng = np.random.default_rng([options.seed, draw, sample])
+        view = draw % options.views if options.views else FREE_VIEW
+        variation = [0, view, sample] if options.views else [options.seed, draw, sample]
+        rng = np.random.default_rng(variation)
         bev_from_global = inverse(self.global_from_bev(sample))
         augmented_from_bev = np.eye(4)
         if options.scene is not None:
@@ -193,6 +200,7 @@ class SampleDataset:
             points=self._points(sample, bev_from_global, rng),
             input_from_bev=input_from_cam @ cam_from_bev[:, :3],
             boxes=self._inside(augment_boxes(augmented_from_bev, self.boxes_of(sample))),
+            view=view,
         )
 
     def _images(self, sample: int, rng: np.random.Generator) -> tuple[ImageArray, FloatArray]:

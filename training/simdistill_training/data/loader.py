@@ -30,6 +30,7 @@ def collate(samples: Sequence[Sample | None]) -> Batch | None:
         ),
         boxes=tuple(sample.boxes for sample in present),
         tokens=tuple(sample.token for sample in present),
+        views=tuple(sample.view for sample in present),
     )
 
 

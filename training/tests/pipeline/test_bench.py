@@ -5,15 +5,9 @@ from dataclasses import replace
 import pytest
 
 from simdistill_training import bench
-from simdistill_training.bench import (
-    SCORES,
-    BenchConfig,
-    ScenesConfig,
-    gain,
-    planned_runs,
-    run_bench,
-    variant_of,
-)
+from simdistill_training.bench import run_bench
+from simdistill_training.bench_plan import BenchConfig, ScenesConfig, planned_runs, variant_of
+from simdistill_training.bench_table import SCORES, gain
 from simdistill_training.config import ExperimentConfig
 from simdistill_training.strict import CONFIGS, config_as_dict, read_config
 
