@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FrameSource:
         val_scenes=1,
         width=256,
         height=144,
-        duration_s=1.0,
+        duration_s=0.5,
         sweeps="lidar",
         version=VERSION,
         antialias="none",
