@@ -40,6 +40,7 @@ setup(
     entry_points={
         "console_scripts": [
             "detector_node = simdistill_ros.detector_node:main",
+            "doctor = simdistill_ros.doctor.cli:main",
             "generate_scenes = simdistill_ros.scenes.generate:main",
             "nuscenes_to_bag = simdistill_ros.replay.nuscenes_to_bag:main",
             "replay = simdistill_ros.replay.replay:main",

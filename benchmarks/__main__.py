@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them."""
+"""Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them.
+
+`python -m benchmarks load` is the long one; `python -m benchmarks jpeg_scaling` needs real images.
+Both have result files of their own.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,14 @@ import argparse
 import datetime
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import camera_loss
 from benchmarks.bench_detector import bench_detector
+from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
+from benchmarks.bench_load import bench_load
 from benchmarks.bench_node import bench_node
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
@@ -21,7 +29,11 @@ RESULTS = FOLDER / "results"
 
 
 def main() -> None:
-    """Measure, save, render."""
+    """Measure, save, render; or run the measurement that the first argument names."""
+    own = {"camera_loss": camera_loss.main, "load": load, "jpeg_scaling": jpeg_scaling}
+    if sys.argv[1:2] and sys.argv[1] in own:
+        own[sys.argv[1]](sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
     parser.add_argument("--backend", default="auto", help="backend to time (default: auto)")
@@ -53,11 +65,51 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def save(results: dict[str, Any]) -> None:
+def load(own_arguments: list[str]) -> None:
+    """Measure the node under full sensor load, save, render."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
+    parser.add_argument("--kind", choices=("raw", "jpeg"), default="raw", help="default: raw")
+    parser.add_argument("--minutes", type=float, default=10, help="long run (default: 10)")
+    parser.add_argument("--turn-s", type=float, default=15, help="length of a turn (default: 15)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns a subject (default: 3)")
+    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
+    arguments = parser.parse_args(own_arguments)
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+    }
+    name = f"load_{arguments.kind}"
+    results[name] = bench_load(
+        arguments.kind, arguments.minutes, arguments.turn_s, arguments.rounds
+    )
+    if arguments.no_save:
+        print(json.dumps(results, indent=2))
+        return
+    save(results, f"-{name}")
+    (FOLDER / "README.md").write_text(render(RESULTS))
+
+
+def jpeg_scaling(own_arguments: list[str]) -> None:
+    """Measure what decoding JPEGs smaller saves and changes, save, render."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks jpeg_scaling", description=__doc__)
+    parser.add_argument("images", type=Path, help="folder with a folder of JPEGs a camera")
+    parser.add_argument("--model", default="tiny", help="model (default: tiny)")
+    parser.add_argument("--snapshots", type=int, default=12, help="sets compared (default: 12)")
+    arguments = parser.parse_args(own_arguments)
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+        "jpeg_scaling": bench_jpeg_scaling(arguments.images, arguments.model, arguments.snapshots),
+    }
+    save(results, f"-jpeg_scaling-{arguments.model}")
+    (FOLDER / "README.md").write_text(render(RESULTS))
+
+
+def save(results: dict[str, Any], suffix: str = "") -> None:
     """Write the numbers of this machine and day."""
     RESULTS.mkdir(exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", results["machine"]["processor"].lower()).strip("-")
-    path = RESULTS / f"{slug}-{results['machine']['cores']}cores-{results['date']}.json"
+    path = RESULTS / f"{slug}-{results['machine']['cores']}cores-{results['date']}{suffix}.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
     print(f"wrote {path}")
 

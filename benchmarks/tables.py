@@ -17,9 +17,13 @@ milliseconds; machines are shared, so read medians and ratios, and the load besi
 def render(results: Path) -> str:
     """Return the page for all result files, newest first."""
     parts = [INTRODUCTION]
-    for path in sorted(results.glob("*.json"), key=lambda p: p.stem[-10:], reverse=True):
+    for path in sorted(results.glob("*.json"), key=_date_and_name, reverse=True):
         parts.append(_page(json.loads(path.read_text())))
     return "\n".join(parts)
+
+
+def _date_and_name(path: Path) -> tuple[str, str]:
+    return str(json.loads(path.read_text())["date"]), path.stem
 
 
 def _page(run: dict[str, Any]) -> str:
@@ -39,8 +43,19 @@ def _page(run: dict[str, Any]) -> str:
     ):
         if name in run:
             lines += [f"### {title}\n", _facts(run[name]), *_stage_table(run[name]["stages_ms"])]
+    for kind in ("raw", "jpeg"):
+        if f"load_{kind}" in run:
+            lines += _load(run[f"load_{kind}"])
+    if "jpeg_scaling" in run:
+        scaling = run["jpeg_scaling"]
+        lines += [
+            f"### JPEGs decoded smaller: {scaling['what']}\n",
+            f"{scaling['images']} real images. Differences of the network's input are grey levels "
+            "of 255; the error of head maps is the largest difference over the largest value.\n",
+            *_row_table(scaling["rows"]),
+        ]
     if "sync" in run:
-        lines += ["### Synchroniser, one message\n", *_sync_table(run["sync"])]
+        lines += ["### Synchroniser, one message\n", *_row_table(run["sync"])]
     return "\n".join(lines) + "\n"
 
 
@@ -58,7 +73,23 @@ def _stage_table(stages: dict[str, dict[str, float]]) -> list[str]:
     return [*lines, ""]
 
 
-def _sync_table(rows: list[dict[str, Any]]) -> list[str]:
+def _load(load: dict[str, Any]) -> list[str]:
+    run = load["endurance"]
+    stages = {stage: {"min": float("nan"), **row} for stage, row in run["latency_ms"].items()}
+    return [
+        f"### Load: {load['what']}\n",
+        "Processor time an image, short turns taken in turn; the floor is a typed subscription "
+        "with an empty callback.\n",
+        *_row_table(load["processor"]),
+        f"Long run: {run['sent']} images sent, {run['received']} received, "
+        f"{run['complete_sets']} sets, {run['pipeline']['published']} published; resident memory "
+        f"{run['rss_first_mib']} MiB, at the end {run['rss_last_mib']} MiB "
+        f"({run['rss_growth_percent']:+.2f} %). Faults: {run['faults'] or 'none'}.\n",
+        *_stage_table(stages),
+    ]
+
+
+def _row_table(rows: list[dict[str, Any]]) -> list[str]:
     keys = list(rows[0])
     lines = [
         "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",

@@ -9,7 +9,7 @@ the camera.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from tf2_msgs.msg import TFMessage
 from simdistill_ros.conversions import stamp_ns_from_msg, transform_from_msg
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.health import Health
+from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import ImageSync
 from simdistill_ros.parameters import CameraTopics, InputParameters
@@ -31,6 +32,8 @@ try:  # Iron and later
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+# Cameras may be exposed a little ahead of this computer's clock, not further.
+FUTURE_NS = 500_000_000
 TF_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 TF_STATIC_QOS = QoSProfile(
     depth=100,
@@ -82,10 +85,14 @@ class CameraInputs:
         preparer: ImagePreparer,
         sync: ImageSync,
         calibrations: CalibrationStore,
+        losses: Mapping[str, LossMeter],
         health: Health,
+        ros_now_ns: Callable[[], int],
         on_set: Callable[[MessageSet], None],
     ) -> None:
         """Subscribe to every camera."""
+        self._losses = losses
+        self._ros_now_ns = ros_now_ns
         self._preparer = preparer
         self._sync = sync
         self._calibrations = calibrations
@@ -141,12 +148,27 @@ class CameraInputs:
                 camera, "zero_stamp", "header.stamp is 0; the driver must stamp its images"
             )
             return
+        self._losses[camera].image(stamp_ns, len(message.data))
+        self._check_future(camera, stamp_ns)
         image = self._preparer.submit(camera, message)
         received = Received(image, message.header.frame_id, stamp_ns, now_ns)
         self._emit(self._sync.add(camera, received, now_ns))
 
     def _on_info(self, camera: str, message: CameraInfo) -> None:
         self._calibrations.put(camera, message)
+        raw_bytes = 3 * message.width * message.height
+        stamp_ns = stamp_ns_from_msg(message.header.stamp)
+        self._losses[camera].info(stamp_ns, time.monotonic_ns(), raw_bytes)
+
+    def _check_future(self, camera: str, stamp_ns: int) -> None:
+        now_ns = self._ros_now_ns()
+        if now_ns > 0 and stamp_ns - now_ns > FUTURE_NS:
+            self._health.fault(
+                camera,
+                "future_stamp",
+                f"the stamp is {(stamp_ns - now_ns) / 1e9:.1f} s ahead of this node's clock; "
+                "synchronise the clocks, or set use_sim_time for a bag",
+            )
 
     def _on_incompatible_qos(self, camera: str, topic: str, event: Any) -> None:
         policy = getattr(event, "last_policy_kind", "unknown")

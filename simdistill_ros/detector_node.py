@@ -20,11 +20,13 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from simdistill_ros.camera_inputs import CameraInputs, TransformInput
 from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformTree
-from simdistill_ros.diagnostics import CameraFacts, NodeFacts, diagnostics_to_msg
+from simdistill_ros.diagnostics import diagnostics_to_msg
 from simdistill_ros.health import Health
+from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_sync import ImageSync, make_sync
 from simdistill_ros.load_detector import load_detector
 from simdistill_ros.log_forwarding import forward_logs, stop_forwarding
+from simdistill_ros.monitor import Monitor, NodeParts
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameter_changes import ParameterGuard
 from simdistill_ros.parameters import (
@@ -41,8 +43,8 @@ from simdistill_ros.pipeline import Pipeline
 from simdistill_ros.snapshot_builder import CalibrationStore
 
 POLL_PERIOD_S = 0.1
+WATCH_PERIOD_S = 0.25
 STOP_TIMEOUT_S = 5.0
-SILENT_NS = 1_000_000_000
 DetectorFactory = Callable[[NodeParameters], DetectorLike]
 
 
@@ -80,11 +82,14 @@ class DetectorNode(LifecycleNode):
         self._inputs: CameraInputs | None = None
         self._transform_input: TransformInput | None = None
         self._poll_timer: Any = None
+        self._losses: dict[str, LossMeter] = {}
         self._calibrations = CalibrationStore()
         self._transforms = TransformTree(self._settings.tf_cache_ns)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         period_s = self._settings.diagnostics_period_ns / 1e9
         self._diagnostics_timer = self.create_timer(period_s, self.publish_diagnostics)
+        self._monitor = Monitor(self, self.health, self._parts)
+        self._watch_timer = self.create_timer(WATCH_PERIOD_S, self._monitor.watch)
 
     def autostart(self) -> bool:
         """Configure and activate if `autostart` says so; return whether the node is active."""
@@ -106,6 +111,7 @@ class DetectorNode(LifecycleNode):
         except (ParameterError, ValueError, OSError, ImportError, RuntimeError) as error:
             self.health.fault("model", "not_configured", str(error))
             return TransitionCallbackReturn.FAILURE
+        self._monitor.check_environment(compressed=compressed)
         self._detector = detector
         self._outputs = Outputs(self)
         self.health.good("model")
@@ -132,6 +138,7 @@ class DetectorNode(LifecycleNode):
             node_name=self.get_fully_qualified_name(),
         )
         self._transform_input = TransformInput(self, self._transforms, self.health)
+        self._losses = {camera.name: LossMeter() for camera in self._cameras}
         self._inputs = CameraInputs(
             self,
             self._cameras,
@@ -139,7 +146,9 @@ class DetectorNode(LifecycleNode):
             preparer=self._pipeline.preparer,
             sync=self._sync,
             calibrations=self._calibrations,
+            losses=self._losses,
             health=self.health,
+            ros_now_ns=lambda: int(self.get_clock().now().nanoseconds),
             on_set=self._pipeline.submit,
         )
         self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll)
@@ -182,7 +191,7 @@ class DetectorNode(LifecycleNode):
     def publish_diagnostics(self) -> None:
         """Publish one round of `/diagnostics`."""
         stamp_ns = int(self.get_clock().now().nanoseconds)
-        self._diagnostics.publish(diagnostics_to_msg(self._facts(), stamp_ns))
+        self._diagnostics.publish(diagnostics_to_msg(self._monitor.facts(), stamp_ns))
 
     def _poll(self) -> None:
         assert self._sync is not None
@@ -190,28 +199,16 @@ class DetectorNode(LifecycleNode):
         self._sync.set_missing_cameras(read_live_parameters(self).missing)
         self._inputs.poll()
 
-    def _facts(self) -> NodeFacts:
-        cameras = [
-            CameraFacts(
-                name=camera.name,
-                image_topic=camera.image_topic,
-                camera_info_topic=camera.camera_info_topic,
-                image_publishers=self.count_publishers(camera.image_topic),
-                has_info=self._calibrations.get(camera.name) is not None,
-            )
-            for camera in self._cameras
-        ]
-        return NodeFacts(
-            name=self.get_name(),
-            hardware_id=",".join(camera.name for camera in self._cameras) or "none",
+    def _parts(self) -> NodeParts:
+        return NodeParts(
             state=self._phase,
-            now_ns=time.monotonic_ns(),
-            silent_ns=SILENT_NS,
-            cameras=cameras,
-            health=self.health.snapshot(),
-            sync_values=self._sync.values() if self._sync else {},
-            inference_values=self._pipeline.values() if self._pipeline else {},
-            model_values={"model": self._detector.description if self._detector else "none"},
+            settings=self._settings,
+            cameras=self._cameras,
+            calibrations=self._calibrations,
+            losses=self._losses,
+            sync=self._sync,
+            pipeline=self._pipeline,
+            detector=self._detector,
         )
 
     def _stop(self) -> None:

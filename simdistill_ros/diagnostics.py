@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's state as `/diagnostics`: one status a camera, and sync, inference and model.
+"""The node's state as `/diagnostics`: one status a camera, and one for each part of the node.
+
+The parts are sync, inference, model, output (why nothing comes out), latency and environment.
 
 A camera is OK while its images are used, WARN when something is odd but works, ERROR when its input
 cannot be used and STALE when nothing arrives; every status says the cause and what was counted.
@@ -8,28 +10,21 @@ cannot be used and STALE when nothing arrives; every status says the cause and w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from simdistill_ros.conversions import header_to_msg
 from simdistill_ros.health import SubjectHealth
+from simdistill_ros.outputs import percentile_values
+from simdistill_ros.silence import OUTPUT, CameraFacts, Reason, wrong_type_message
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 ERROR, STALE = DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 # A fault stays visible this long after the input became good again.
 RECENT_NS = 5_000_000_000
-
-
-@dataclass(frozen=True)
-class CameraFacts:
-    """What is known of a camera's topics beside its health."""
-
-    name: str
-    image_topic: str
-    camera_info_topic: str
-    image_publishers: int
-    has_info: bool
+# A camera is slow when it sends less than this share of what the fastest one does.
+SLOW_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,12 @@ class NodeFacts:
         sync_values: Counters of the synchroniser.
         inference_values: Counters and durations of the worker.
         model_values: Facts of the model.
+        silence: Why nothing comes out, or None.
+        quiet_ns: Time since the last detections left.
+        percentiles_ms: p50, p95 and p99 of each stage.
+        age_ns: Age of the last detections when they left, or None.
+        latency_deadline_ns: Detections that are older when they leave are late.
+        environment_findings: What to change about the environment of the process.
     """
 
     name: str
@@ -59,6 +60,12 @@ class NodeFacts:
     sync_values: Mapping[str, object]
     inference_values: Mapping[str, object]
     model_values: Mapping[str, object]
+    silence: Reason | None = None
+    quiet_ns: int = 0
+    percentiles_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    age_ns: int | None = None
+    latency_deadline_ns: int = 0
+    environment_findings: Sequence[str] = ()
 
 
 def diagnostics_to_msg(facts: NodeFacts, stamp_ns: int) -> DiagnosticArray:
@@ -72,6 +79,7 @@ def diagnostics_to_msg(facts: NodeFacts, stamp_ns: int) -> DiagnosticArray:
         record = facts.health.get(subject, SubjectHealth())
         level, text = _subject_level(facts, subject, record)
         statuses.append(_status(facts, subject, level, text, {**values, **_counts(record)}))
+    statuses += [_output_status(facts), _latency_status(facts), _environment_status(facts)]
     return DiagnosticArray(header=header_to_msg("", stamp_ns), status=statuses)
 
 
@@ -84,6 +92,7 @@ def _camera_status(facts: NodeFacts, camera: CameraFacts) -> DiagnosticStatus:
         "image_publishers": camera.image_publishers,
         "images_received": record.received,
         "images_used": record.good,
+        "rate_hz": f"{record.rate_hz:.2f}",
     }
     if record.last_received_ns is not None:
         values["last_image_age_s"] = f"{(facts.now_ns - record.last_received_ns) / 1e9:.2f}"
@@ -101,6 +110,8 @@ def _camera_level(
 ) -> tuple[bytes, str]:
     if facts.state != "active":
         return STALE, f"node is {facts.state}"
+    if camera.wrong_type:
+        return ERROR, f"wrong_type: {wrong_type_message(camera)}"
     if camera.image_publishers == 0 and record.last_received_ns is None:
         return ERROR, f"no_publisher: nobody publishes {camera.image_topic}"
     if record.last_received_ns is None:
@@ -113,12 +124,65 @@ def _camera_level(
         return ERROR, f"{record.last_cause}: {record.last_message}"
     if not camera.has_info:
         return ERROR, f"no_camera_info: no CameraInfo on {camera.camera_info_topic}"
+    if camera.loss:
+        return WARN, f"images_lost: {camera.loss}"
+    fastest_hz = max(facts.health[c.name].rate_hz for c in facts.cameras if c.name in facts.health)
+    if record.rate_hz < SLOW_SHARE * fastest_hz:
+        return WARN, f"slow: {record.rate_hz:.1f} Hz; another camera sends {fastest_hz:.1f} Hz"
     if camera.image_publishers > 1:
         topic, count = camera.image_topic, camera.image_publishers
         return WARN, f"duplicate_publisher: {count} publishers on {topic}; their images interleave"
     if record.last_fault_ns is not None and facts.now_ns - record.last_fault_ns < RECENT_NS:
         return WARN, f"recovered from {record.last_cause}: {record.last_message}"
     return OK, "images are used"
+
+
+def _output_status(facts: NodeFacts) -> DiagnosticStatus:
+    record = facts.health.get(OUTPUT, SubjectHealth())
+    level, text = OK, f"detections leave at {record.rate_hz:.1f} Hz"
+    if facts.state != "active":
+        level, text = STALE, f"node is {facts.state}"
+    elif facts.silence is not None:
+        reason, quiet_s = facts.silence, facts.quiet_ns / 1e9
+        level = ERROR
+        text = (
+            f"{reason.cause}: no detections for {quiet_s:.1f} s: {reason.subject}: {reason.message}"
+        )
+    elif record.last_received_ns is None:
+        text = "waiting for the first set"
+    values: dict[str, object] = {
+        "silent_s": f"{facts.quiet_ns / 1e9:.2f}",
+        "reason": facts.silence.cause if facts.silence else "none",
+        "subject": facts.silence.subject if facts.silence else "none",
+        "rate_hz": f"{record.rate_hz:.2f}",
+    }
+    return _status(facts, OUTPUT, level, text, {**values, **_counts(record)})
+
+
+def _latency_status(facts: NodeFacts) -> DiagnosticStatus:
+    record = facts.health.get("latency", SubjectHealth())
+    level, text = OK, "detections leave in time"
+    if facts.state != "active":
+        level, text = STALE, f"node is {facts.state}"
+    elif facts.age_ns is None:
+        text = "no detections yet"
+    elif facts.age_ns > facts.latency_deadline_ns:
+        level = WARN
+        text = (
+            f"degraded: the last detections were {facts.age_ns / 1e9:.2f} s old when they left; "
+            f"latency.deadline_s is {facts.latency_deadline_ns / 1e9:g}"
+        )
+    elif record.last_fault_ns is not None and facts.now_ns - record.last_fault_ns < RECENT_NS:
+        level, text = WARN, f"degraded a moment ago: {record.last_message}"
+    values = {**percentile_values(facts.percentiles_ms), **_counts(record)}
+    return _status(facts, "latency", level, text, values)
+
+
+def _environment_status(facts: NodeFacts) -> DiagnosticStatus:
+    findings = facts.environment_findings
+    text = findings[0] if findings else "set for images"
+    values = {f"finding_{number}": finding for number, finding in enumerate(findings)}
+    return _status(facts, "environment", WARN if findings else OK, text, values)
 
 
 def _subject_level(facts: NodeFacts, subject: str, record: SubjectHealth) -> tuple[bytes, str]:

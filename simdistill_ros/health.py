@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from simdistill_ros.latency import Rate
+
 
 class InputFault(Exception):
     """One camera's input cannot be used; `cause` is the short name, the text says what to do."""
@@ -37,6 +39,7 @@ class SubjectHealth:
         last_fault_ns: Clock at the last fault, or None.
         last_cause: Cause of the last fault.
         last_message: Sentence of the last fault.
+        rate_hz: Messages a second, lately.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -47,6 +50,7 @@ class SubjectHealth:
     last_fault_ns: int | None = None
     last_cause: str = ""
     last_message: str = ""
+    rate_hz: float = 0.0
 
     @property
     def is_faulty(self) -> bool:
@@ -74,6 +78,7 @@ class Health:
         self._log_period_ns = log_period_ns
         self._lock = threading.Lock()
         self._subjects: dict[str, SubjectHealth] = {}
+        self._rates: dict[str, Rate] = {}
         self._logged_ns: dict[tuple[str, str], int] = {}
 
     def received(self, subject: str) -> None:
@@ -82,6 +87,7 @@ class Health:
             record = self._record(subject)
             record.received += 1
             record.last_received_ns = self._clock_ns()
+            self._rates.setdefault(subject, Rate()).add(record.last_received_ns)
 
     def good(self, subject: str) -> None:
         """Record that something was used; ends the subject's faulty state."""
@@ -111,7 +117,10 @@ class Health:
 
     def snapshot(self) -> dict[str, SubjectHealth]:
         """Return a copy of all records."""
+        now_ns = self._clock_ns()
         with self._lock:
+            for name, rate in self._rates.items():
+                self._subjects[name].rate_hz = rate.hz(now_ns)
             return {
                 name: SubjectHealth(**{**vars(record), "counts": Counter(record.counts)})
                 for name, record in self._subjects.items()

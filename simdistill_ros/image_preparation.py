@@ -35,7 +35,7 @@ class PreparedImage:
         pixels: The network input; where the detector states no rule for it, the whole image.
         is_network_input: Which of the two.
         calibration: Intrinsics of the decoded image.
-        full_hw: Height and width of the image that was sent.
+        kind: Size and encoding of the image that was sent, such as `1600x900 bgr8`.
         decode_ns: Time that decoding took.
         render_ns: Time that resizing took.
         cpu_ns: Processor time of both.
@@ -44,7 +44,7 @@ class PreparedImage:
     pixels: ImageArray
     is_network_input: bool
     calibration: CameraCalibration
-    full_hw: tuple[int, int]
+    kind: str
     decode_ns: int
     render_ns: int
     cpu_ns: int
@@ -168,7 +168,8 @@ class ImagePreparer:
             raise InputFault(camera, "no_camera_info", "no CameraInfo has arrived")
         cpu_ns, started_ns = time.thread_time_ns(), time.monotonic_ns()
         try:
-            decoded = decode_image(encoded_from_msg(message), self._scratch(), self._denominator)
+            encoded = encoded_from_msg(message)
+            decoded = decode_image(encoded, self._scratch(), self._denominator)
             decoded_ns = time.monotonic_ns()
             calibration = self._calibration(info, decoded)
             pixels = self._render(decoded, calibration)
@@ -178,7 +179,7 @@ class ImagePreparer:
             pixels=pixels,
             is_network_input=self._renderer is not None,
             calibration=calibration,
-            full_hw=decoded.full_hw,
+            kind=f"{decoded.full_hw[1]}x{decoded.full_hw[0]} {encoded.encoding or 'file'}",
             decode_ns=decoded_ns - started_ns,
             render_ns=time.monotonic_ns() - decoded_ns,
             cpu_ns=time.thread_time_ns() - cpu_ns,

@@ -84,14 +84,23 @@ class Outputs:
         if self._publishers["coverage"].get_subscription_count():
             self._publishers["coverage"].publish(coverage_to_msg(quality, frame))
 
-    def publish_latency(self, stamp_ns: int, durations_ns: Mapping[str, int], node: str) -> None:
-        """Publish the milliseconds that each stage of a snapshot took."""
-        values = [
-            KeyValue(key=f"{stage}_ms", value=f"{duration / 1e6:.3f}")
-            for stage, duration in durations_ns.items()
-        ]
-        status = DiagnosticStatus(level=DiagnosticStatus.OK, name=f"{node}: latency", values=values)
-        array = DiagnosticArray(header=header_to_msg("", stamp_ns), status=[status])
+    def publish_latency(
+        self,
+        stamp_ns: int,
+        durations_ns: Mapping[str, int],
+        percentiles_ms: Mapping[str, Mapping[str, float]],
+        node: str,
+    ) -> None:
+        """Publish the milliseconds that each stage of a snapshot took.
+
+        Percentiles, where given, follow as a second status.
+        """
+        snapshot = {f"{stage}_ms": f"{ns / 1e6:.3f}" for stage, ns in durations_ns.items()}
+        statuses = [_latency_status(f"{node}: latency", snapshot)]
+        if percentiles_ms:
+            values = percentile_values(percentiles_ms)
+            statuses.append(_latency_status(f"{node}: latency percentiles", values))
+        array = DiagnosticArray(header=header_to_msg("", stamp_ns), status=statuses)
         self._publishers["latency"].publish(array)
 
     def destroy(self, node: Any) -> None:
@@ -99,6 +108,20 @@ class Outputs:
         for publisher in self._publishers.values():
             node.destroy_publisher(publisher)
         self._publishers.clear()
+
+
+def percentile_values(percentiles_ms: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Return `<stage>_p50_ms` and so on with their milliseconds as text."""
+    return {
+        f"{stage}_{name}_ms": f"{value:.3f}"
+        for stage, row in percentiles_ms.items()
+        for name, value in row.items()
+    }
+
+
+def _latency_status(name: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(level=DiagnosticStatus.OK, name=name, values=pairs)
 
 
 def markers_of(

@@ -93,6 +93,9 @@ class NodeParameters:
     sync: SyncParameters
     tf_timeout_ns: int
     tf_cache_ns: int
+    hardware_id: str
+    silence_ns: int
+    latency_deadline_ns: int
     diagnostics_period_ns: int
     log_period_ns: int
 
@@ -151,6 +154,11 @@ _SPECS = (
     _Spec("max_detections", 300, "Most detections in a message, best first", 1, 5000,
           read_at="any time"),
     _Spec("markers.lifetime_s", 0.5, "Lifetime of markers, s", 0.0, 60.0, read_at="any time"),
+    _Spec("hardware_id", "", "Name of the sensor set in /diagnostics; empty: the cameras"),
+    _Spec("silence.deadline_s", 2.0, "Say why when no detections have left for longer, s",
+          0.1, 600.0),
+    _Spec("latency.deadline_s", 0.5, "Warn when detections are older than this when they leave, s",
+          0.001, 60.0),
     _Spec("diagnostics.period_s", 1.0, "Period of /diagnostics, s", 0.05, 60.0, read_at="start"),
     _Spec("log.period_s", 5.0, "Shortest time between two equal warnings, s", 0.0, 3600.0,
           read_at="start"),
@@ -229,6 +237,9 @@ def read_parameters(node: Any) -> NodeParameters:
         ),
         tf_timeout_ns=_nanoseconds(values["tf.timeout_s"]),
         tf_cache_ns=_nanoseconds(values["tf.cache_s"]),
+        hardware_id=values["hardware_id"],
+        silence_ns=_nanoseconds(values["silence.deadline_s"]),
+        latency_deadline_ns=_nanoseconds(values["latency.deadline_s"]),
         diagnostics_period_ns=_nanoseconds(values["diagnostics.period_s"]),
         log_period_ns=_nanoseconds(values["log.period_s"]),
     )

@@ -14,9 +14,11 @@ from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
 from simdistill_ros.image_preparation import ImagePreparer
+from simdistill_ros.latency import LatencyWindow
 from simdistill_ros.output_quality import quality_of
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameters import LiveParameters, NodeParameters
+from simdistill_ros.silence import OUTPUT, cause_of_error
 from simdistill_ros.snapshot_builder import (
     CalibrationStore,
     MessageSet,
@@ -24,6 +26,10 @@ from simdistill_ros.snapshot_builder import (
     SnapshotFault,
 )
 from simdistill_ros.worker import Worker
+
+SUMMARY_PERIOD_NS = 1_000_000_000
+# Stamps that are older, or newer than now, are of another clock: a bag without simulated time.
+LONGEST_PLAUSIBLE_AGE_NS = 60_000_000_000
 
 
 class Pipeline:
@@ -53,8 +59,12 @@ class Pipeline:
         self._wall_clock_ns = wall_clock_ns
         self._is_ros_alive = is_ros_alive
         self._node_name = node_name
-        self._durations_ns: dict[str, int] = {}
+        self._latency = LatencyWindow()
+        self._summarized_ns = 0
         self._published = 0
+        self.started_ns = time.monotonic_ns()
+        self.last_published_ns: int | None = None
+        self.last_age_ns: int | None = None
         self._worker: Worker[MessageSet] = Worker(self._process, self._on_error, "detector")
         self._builder = SnapshotBuilder(
             parameters,
@@ -71,16 +81,22 @@ class Pipeline:
         self._worker.submit(messages)
 
     def values(self) -> dict[str, object]:
-        """Return counters and the last snapshot's durations, for diagnostics."""
-        counters: dict[str, object] = {
+        """Return counters, for diagnostics."""
+        return {
             "snapshots_processed": self._worker.processed,
             "snapshots_overtaken": self._worker.overtaken,
             "failed": self._worker.failed,
             "published": self._published,
+            **self.preparer.values(),
         }
-        counters.update(self.preparer.values())
-        durations = {f"{k}_ms": f"{v / 1e6:.2f}" for k, v in self._durations_ns.items()}
-        return {**counters, **durations}
+
+    def in_hand_ns(self) -> int | None:
+        """Return how long the snapshot in hand has been worked on; None when idle."""
+        return self._worker.in_hand_ns()
+
+    def percentiles_ms(self) -> dict[str, dict[str, float]]:
+        """Return p50, p95 and p99 of each stage of the last snapshots."""
+        return self._latency.percentiles_ms()
 
     def close(self, timeout_s: float) -> bool:
         """Stop the worker; return whether it ended in time."""
@@ -118,9 +134,16 @@ class Pipeline:
         self._outputs.publish_quality(quality, unseen, frame, self._node_name)
         published_ns = time.monotonic_ns()
         self._published += 1
+        self.last_published_ns = published_ns
         self._health.good("inference")
+        self._health.received(OUTPUT)
+        self._health.good(OUTPUT)
+        used = messages.fresh.keys() - set(snapshot.missing)
+        prepared = [messages.fresh[camera].image.result() for camera in used]
         self._report(
             messages,
+            decode_image=max((image.decode_ns for image in prepared), default=0),
+            render_image=max((image.render_ns for image in prepared), default=0),
             queue=started_ns - messages.complete_ns,
             snapshot=built_ns - started_ns,
             **self._detector.durations_ns,
@@ -128,16 +151,42 @@ class Pipeline:
             publish=published_ns - detected_ns,
         )
 
-    def _report(self, messages: MessageSet, **durations_ns: int) -> None:
+    def _report(self, messages: MessageSet, **stages_ns: int) -> None:
+        """Publish what a snapshot's stages took, and once a second the percentiles."""
         arrivals = [received.arrival_ns for received in messages.fresh.values()]
-        self._durations_ns = {
+        now_ns = time.monotonic_ns()
+        total_ns = now_ns - max(arrivals)
+        durations_ns = {
             "sensor_age": self._wall_clock_ns() - messages.stamp_ns,
             "sync_wait": messages.complete_ns - min(arrivals),
-            **durations_ns,
-            "overhead": time.monotonic_ns() - max(arrivals) - durations_ns["detect"],
-            "total": time.monotonic_ns() - max(arrivals),
+            **stages_ns,
+            "overhead": total_ns - stages_ns.get("inference", stages_ns["detect"]),
+            "total": total_ns,
         }
-        self._outputs.publish_latency(messages.stamp_ns, self._durations_ns, self._node_name)
+        self._latency.add(durations_ns)
+        age_ns = durations_ns["sensor_age"]
+        is_one_clock = 0 <= age_ns < LONGEST_PLAUSIBLE_AGE_NS
+        self.last_age_ns = age_ns if is_one_clock else now_ns - min(arrivals)
+        self._watch_deadline(self.last_age_ns)
+        percentiles_ms: dict[str, dict[str, float]] = {}
+        if now_ns - self._summarized_ns > SUMMARY_PERIOD_NS:
+            self._summarized_ns = now_ns
+            percentiles_ms = self._latency.percentiles_ms()
+        self._outputs.publish_latency(
+            messages.stamp_ns, durations_ns, percentiles_ms, self._node_name
+        )
+
+    def _watch_deadline(self, age_ns: int) -> None:
+        deadline_ns = self._parameters.latency_deadline_ns
+        if age_ns <= deadline_ns:
+            self._health.good("latency")
+            return
+        self._health.fault(
+            "latency",
+            "deadline_missed",
+            f"detections were {age_ns / 1e9:.2f} s old when they left; latency.deadline_s is "
+            f"{deadline_ns / 1e9:g}",
+        )
 
     def _in_output_frame(self, detections: Detections) -> Detections:
         output, base = self._parameters.output_frame, self._parameters.base_frame
@@ -155,7 +204,7 @@ class Pipeline:
         if not self._is_ros_alive():
             return  # a signal ended the context while a snapshot was in hand
         where = "".join(traceback.format_exception(error))
-        self._health.fault("inference", type(error).__name__, f"{error}\n{where}")
+        self._health.fault("inference", cause_of_error(error), f"{error}\n{where}")
 
 
 def best(detections: Detections, most: int) -> Detections:

@@ -105,8 +105,10 @@ class SnapshotBuilder:
             calibrations: Where CameraInfo messages are kept.
             transforms: The transform tree that TF messages feed.
             stopping: Tells long waits to end.
-            report: Told of cameras that are left out of a snapshot.
+            report: Told of cameras that are left out of a snapshot, and of images that change
+                their size or encoding.
         """
+        self._kinds: dict[str, str] = {}
         self._parameters = parameters
         self._calibrations = calibrations
         self._transforms = transforms
@@ -146,6 +148,7 @@ class SnapshotBuilder:
 
     def _view(self, camera: str, received: Received, stamp_ns: int, deadline_ns: int) -> View:
         prepared = received.image.result()
+        self._note_kind(camera, prepared.kind)
         return View(
             camera=camera,
             stamp_ns=received.stamp_ns,
@@ -154,6 +157,13 @@ class SnapshotBuilder:
             ego_from_cam=self._ego_from_cam(camera, received, stamp_ns, deadline_ns),
             is_network_input=prepared.is_network_input,
         )
+
+    def _note_kind(self, camera: str, kind: str) -> None:
+        before = self._kinds.setdefault(camera, kind)
+        if kind != before:
+            self._kinds[camera] = kind
+            text = f"images were {before}, now they are {kind}; is the driver configured anew?"
+            self._report(InputFault(camera, "format_changed", text))
 
     def _ego_from_cam(
         self, camera: str, received: Received, stamp_ns: int, deadline_ns: int

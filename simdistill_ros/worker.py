@@ -8,6 +8,7 @@ one thread, so a GPU context never changes hands and a slow network drops old sn
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -33,6 +34,7 @@ class Worker(Generic[T]):
         self._slot: T | None = None
         self._stopping = False
         self._busy = False
+        self._taken_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.processed = 0
         self.overtaken = 0
@@ -72,6 +74,11 @@ class Worker(Generic[T]):
         with self._condition:
             return self._busy or self._slot is not None
 
+    def in_hand_ns(self) -> int | None:
+        """Return how long the item in hand has been worked on; None when idle."""
+        taken_ns = self._taken_ns
+        return None if taken_ns is None else time.monotonic_ns() - taken_ns
+
     def _run(self) -> None:
         while True:
             with self._condition:
@@ -81,6 +88,7 @@ class Worker(Generic[T]):
                     return
                 item, self._slot = self._slot, None
                 self._busy = True
+                self._taken_ns = time.monotonic_ns()
             try:
                 assert item is not None
                 self._process(item)
@@ -91,3 +99,4 @@ class Worker(Generic[T]):
             finally:
                 with self._condition:
                     self._busy = False
+                    self._taken_ns = None

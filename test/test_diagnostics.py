@@ -12,14 +12,14 @@ from simdistill_ros.diagnostics import (
     OK,
     STALE,
     WARN,
-    CameraFacts,
     NodeFacts,
     diagnostics_to_msg,
 )
 from simdistill_ros.health import SubjectHealth
+from simdistill_ros.silence import CameraFacts, Reason
 
 S = 1_000_000_000
-CAMERA = CameraFacts("cam_front", "cam_front/image", "cam_front/camera_info", 1, True)
+CAMERA = CameraFacts("cam_front", "cam_front/image", "cam_front/camera_info", 1, 1, True)
 USED = SubjectHealth(received=9, good=9, last_received_ns=100 * S, last_good_ns=100 * S)
 
 
@@ -59,6 +59,9 @@ def test_there_is_one_status_a_camera_and_one_each_for_sync_inference_and_model(
         "detector: sync",
         "detector: inference",
         "detector: model",
+        "detector: output",
+        "detector: latency",
+        "detector: environment",
     ]
 
 
@@ -70,6 +73,8 @@ def test_there_is_one_status_a_camera_and_one_each_for_sync_inference_and_model(
         (replace(USED, last_received_ns=97 * S), CAMERA, ERROR, "silent: no image for 3.0 s"),
         (USED, replace(CAMERA, has_info=False), ERROR, "no_camera_info"),
         (USED, replace(CAMERA, image_publishers=2), WARN, "2 publishers"),
+        (USED, replace(CAMERA, loss="9 of 48 lost"), WARN, "images_lost: 9 of 48 lost"),
+        (USED, replace(CAMERA, wrong_type="sensor_msgs/msg/Image"), ERROR, "wrong_type"),
         (
             replace(USED, last_fault_ns=100 * S + 1, last_cause="undecodable", last_message="bad"),
             CAMERA,
@@ -110,7 +115,57 @@ def test_faults_are_counted_in_the_values() -> None:
 def test_a_model_that_failed_to_load_is_an_error_even_when_the_node_is_not_active() -> None:
     record = SubjectHealth(last_fault_ns=1, last_cause="not_configured", last_message="no file")
 
-    status = diagnostics_to_msg(facts(state="unconfigured", health={"model": record}), 5).status[-1]
+    status = diagnostics_to_msg(facts(state="unconfigured", health={"model": record}), 5).status[3]
 
     assert status.level == ERROR
     assert "no file" in status.message
+
+
+def status_of(node_facts: NodeFacts, subject: str) -> tuple[bytes, str, dict[str, str]]:
+    statuses = {status.name: status for status in diagnostics_to_msg(node_facts, 5).status}
+    status = statuses[f"detector: {subject}"]
+    return status.level, status.message, {v.key: v.value for v in status.values}
+
+
+def test_a_camera_that_sends_less_than_half_of_what_another_does_is_slow() -> None:
+    records = {
+        "cam_front": replace(USED, rate_hz=5.0),
+        "cam_back": replace(USED, rate_hz=12.0),
+    }
+    cameras = [CAMERA, replace(CAMERA, name="cam_back")]
+
+    level, message, values = status_of(facts(cameras=cameras, health=records), "cam_front")
+
+    assert (level, values["rate_hz"]) == (WARN, "5.00")
+    assert "5.0 Hz; another camera sends 12.0 Hz" in message
+    assert status_of(facts(cameras=cameras, health=records), "cam_back")[0] == OK
+
+
+def test_a_silence_is_an_error_of_the_output_that_names_subject_and_cause() -> None:
+    reason = Reason("cam_front", "no_publisher", "nobody publishes cam_front/image")
+
+    level, message, values = status_of(facts(silence=reason, quiet_ns=7 * S), "output")
+
+    assert level == ERROR
+    assert message.startswith("no_publisher: no detections for 7.0 s: cam_front: nobody")
+    assert (values["reason"], values["subject"]) == ("no_publisher", "cam_front")
+
+
+def test_detections_older_than_the_deadline_degrade_the_latency() -> None:
+    percentiles = {"total": {"p50": 90.0, "p95": 110.0, "p99": 130.5}}
+    late = facts(age_ns=7 * S // 10, latency_deadline_ns=S // 2, percentiles_ms=percentiles)
+
+    level, message, values = status_of(late, "latency")
+
+    assert level == WARN
+    assert "0.70 s old when they left; latency.deadline_s is 0.5" in message
+    assert values["total_p99_ms"] == "130.500"
+    in_time = facts(age_ns=S // 10, latency_deadline_ns=S // 2)
+    assert status_of(in_time, "latency")[0] == OK
+
+
+def test_findings_about_the_environment_are_a_warning() -> None:
+    level, message, _ = status_of(facts(environment_findings=["set X", "set Y"]), "environment")
+
+    assert (level, message) == (WARN, "set X")
+    assert status_of(facts(), "environment")[0] == OK

@@ -27,6 +27,7 @@ ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "n
 # The modules that wire the node, and so know messages besides conversions.py.
 NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
 NODE_MODULES |= {"output_quality", "parameters", "parameter_changes"}
+NODE_MODULES |= {"doctor.message_types", "doctor.live"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def test_nothing_imports_the_training_distribution() -> None:
     assert not [s.name for s in sources() if "simdistill_training" in s.foreign]
 
 
-def test_only_node_and_replay_modules_import_messages() -> None:
+def test_only_node_replay_and_two_doctor_modules_import_messages() -> None:
     speakers = {
         source.name
         for source in sources()
@@ -157,6 +158,18 @@ def test_reports_need_neither_ros_nor_a_learning_library() -> None:
     for source in sources("report"):
         assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name
         assert not source.ours & {f"replay.{name}" for name in tools}, source.name
+
+
+def test_the_checks_of_doctor_are_pure_functions_of_what_was_seen() -> None:
+    law = {"observations", "findings", "checks", "diagnosis", "rhythm", "rig_geometry", "overlap"}
+    law |= {"tables", "terminal", "document", "drawings"}
+    ground = {f"doctor.{name}" for name in law} | {"process_environment"}
+    for source in sources("doctor"):
+        if source.name.split(".")[1:2] and source.name.split(".")[1] in law:
+            assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name
+            assert "time" not in source.imports, source.name
+            wrong = {n for n in source.ours if not n.startswith(("core.", *ground))} - {"doctor"}
+            assert not wrong, f"{source.name} imports {wrong}"
 
 
 def test_network_imports_torch_and_core_only() -> None:
