@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.lift_geometry import PoolingTables
 
 HeadMaps = list[dict[str, npt.NDArray[np.float32]]]
@@ -50,4 +52,24 @@ class Tracing(Protocol):
         Returns:
             The outputs of the image graph, the pooled maps and the head maps, by the names and
             with the shapes of `core/onnx_interface`.
+        """
+
+
+@runtime_checkable
+class FrameBackend(Backend, Protocol):
+    """A backend that goes from pixels to boxes itself, with nothing on the host between."""
+
+    def detect_frame(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        tables: PoolingTables,
+        score_threshold: float,
+    ) -> Detections:
+        """Return the boxes of one snapshot, bev frame, stamp zero, best score first.
+
+        Args:
+            images: (H, W, 3) uint8 RGB of each camera, in the card's order, all of one size:
+                network input, or whole undistorted images.
+            tables: Pooling tables of the snapshot's geometry.
+            score_threshold: Boxes must score above it.
         """

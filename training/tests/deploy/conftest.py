@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A generated dataroot and an exported package of a small network whose weights see things."""
+"""A generated dataroot, and copies of the exported package."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from simdistill_ros.core.model_card import ModelCard, load_model_card
-from simdistill_ros.core.model_card_parts import TrainingCard
-from simdistill_ros.core.network.build import build_student
 from simdistill_ros.scenes.config import GeneratorConfig
 from simdistill_ros.scenes.generate import generate_dataroot
-from simdistill_training.checkpoint import write_package
 from simdistill_training.deploy.frames import FrameSource
-from simdistill_training.export import export_package
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -43,21 +38,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FrameSource:
     )
     generate_dataroot(config)
     return FrameSource(folder, VERSION)
-
-
-@pytest.fixture(scope="session")
-def exported(small_card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
-    """The package, with float graphs."""
-    folder = tmp_path_factory.mktemp("deployed")
-    student = build_student(small_card)
-    with torch.no_grad():
-        for name, weights in student.bev_network.head.tasks.named_parameters():
-            if name.endswith(".1.weight"):
-                weights.mul_(50)
-    training = TrainingCard(commit="none", data="seeded", seed=0)
-    write_package(folder, small_card, student, training=training)
-    card, _ = export_package(folder, folder)
-    return card
 
 
 @pytest.fixture
