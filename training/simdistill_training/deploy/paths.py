@@ -44,6 +44,8 @@ class BackendPaths:
                 self.absent[label] = str(error)
                 continue
             self.paths.append((Comparison(label, REFERENCE), backend))
+        for name in set(backends("cuda")) - set(backends(device)):
+            self.absent[name] = "runs on device cuda only"
 
     def compare(self, frame: Frame) -> list[Record]:
         """Run a frame through all of them; return the reference's records."""
