@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simdistill_ros.core.backends.base import HeadMaps
 from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.decode import decode_head_maps
@@ -116,7 +118,7 @@ class FrameReader:
             token=token,
             stamp_ns=snapshot.stamp_ns,
             files=tuple(files[camera].path for camera in self._cameras),
-            images=prepared.images,
+            images=np.asarray(prepared.images),
             tables=self.card.pooling_tables(bev_from_cam, prepared.input_from_cam),
             global_from_ego=global_from_ego,
             sample_from_ego=inverse(poses.at(sample.stamp_ns)) @ global_from_ego,
