@@ -171,7 +171,7 @@ def _judged(comparison: Comparison, card: ModelCard, options: ParityOptions) -> 
             )
     elif kind in (FP32, FP16):
         yield from _tensor_failures(comparison, card, kind)
-    is_exact = kind in (EXACT, FP32) or comparison.name == ROS
+    is_exact = kind == FP32 or comparison.name == ROS
     if is_exact and comparison.found_share < LEAST_FOUND:
         yield f"{comparison.found_share:.2%} of boxes found, expected at least {LEAST_FOUND:.1%}"
     most = EXACT_DROP if is_exact else options.max_drop
@@ -217,10 +217,11 @@ def format_parity(parity: Parity) -> str:
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:
-    worst = max(comparison.tensors.items(), key=lambda item: item[1].relative, default=None)
+    tensors = comparison.tensors
     errors = ("", "", "")
-    if worst is not None:
-        name, error = worst
+    if tensors:
+        name = "images" if "images" in tensors else max(tensors, key=lambda n: tensors[n].relative)
+        error = tensors[name]
         errors = (f"{name} {error.largest:.2g}", f"{error.relative:.1e}", f"{error.mean:.1e}")
     is_reference = comparison.name == comparison.reference
     scores = [
