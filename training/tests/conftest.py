@@ -144,37 +144,6 @@ def small_batch(small_card: ModelCard) -> Batch:
     )
 
 
-@pytest.fixture(scope="session")
-def plain(small_card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
-    """A package of a small network with seeded weights that see things."""
-    student = build_student(small_card)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, weights in student.bev_network.head.tasks.named_parameters():
-            if name.endswith(".1.weight"):
-                weights.mul_(50)
-        for module in student.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):  # norms that folding must not forget
-                module.running_mean.normal_(0, 0.1, generator=generator)
-                module.running_var.uniform_(0.8, 1.2, generator=generator)
-        for name, weights in student.named_parameters():
-            if name.endswith(("offsets.weight", "attention.weight")):
-                weights.normal_(0, 0.3, generator=generator)  # attention that looks elsewhere
-    folder = tmp_path_factory.mktemp("plain")
-    training = TrainingCard(commit="none", data="seeded", seed=3)
-    return write_package(folder, small_card, student, training=training)
-
-
-@pytest.fixture(scope="session")
-def exported(plain: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
-    """The same package, exported by the command."""
-    for name in ("onnx", "onnxruntime", "onnxscript"):
-        pytest.importorskip(name)
-    folder = tmp_path_factory.mktemp("exported")
-    assert main(["export", str(plain.file.parent), str(folder)]) == 0
-    return load_model_card(folder)
-
-
 @pytest.fixture
 def normalised_images(small_batch: Batch) -> torch.Tensor:
     """Return the batch's images as a network takes them, (B, N, 3, H, W)."""
