@@ -24,6 +24,7 @@ from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 from simdistill_ros.resources import share_folder
 
 DOMAIN = 98
+LEGACY_DISTRIBUTIONS = ("humble", "iron", "jazzy")  # their Fast DDS knows the older variable
 SAMPLE_S = 0.5
 WARM_UP_S = 2.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -37,7 +38,7 @@ class Turn:
 
     Attributes:
         sent: Images that the rig published.
-        ms_per_image: Processor time of the subject, per image, after a warm-up.
+        ms_per_image: Processor time of the subject, per image it received, after a warm-up.
         rss_mib: (time in s, resident memory) samples.
         rig: The rig's report.
         report: The subject's report.
@@ -84,7 +85,7 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
         assert rig.stdout is not None
         if rig.stdout.readline().strip() != "go":
             raise RuntimeError(f"the rig did not start; is {subject} running?")
-        cpu, rss = _watch(listener.pid, rig, seconds)
+        cpu_ms, rss = _watch(listener.pid, rig, seconds)
         rig_report = json.loads(rig.communicate(timeout=60)[0])
         listener.send_signal(signal.SIGTERM)
         output = listener.communicate(timeout=60)[0]
@@ -92,7 +93,9 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
         for process in (rig, listener):
             process.kill()
     report = json.loads(output.strip().splitlines()[-1])
-    return Turn(rig_report["images"], cpu, rss, rig_report, report)
+    sent = rig_report["images"]
+    share = max(report["received"], 1) / sent
+    return Turn(sent, cpu_ms / share, rss, rig_report, report)
 
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -102,10 +105,11 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
         **PROCESS_ENVIRONMENT,
         "OMP_NUM_THREADS": "1",  # so that all work is on threads that are told apart
         "FASTDDS_DEFAULT_PROFILES_FILE": profile,
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
         "ROS_DOMAIN_ID": str(DOMAIN),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
+    if os.environ.get("ROS_DISTRO") in LEGACY_DISTRIBUTIONS:
+        environment["FASTRTPS_DEFAULT_PROFILES_FILE"] = profile
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -113,7 +117,11 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
 def _watch(
     pid: int, rig: subprocess.Popen[str], seconds: float
 ) -> tuple[float, list[tuple[float, float]]]:
-    """Sample a process while the rig publishes; return its milliseconds an image and its memory."""
+    """Sample a process while the rig publishes.
+
+    Returns:
+        Its milliseconds of processor time an image that is due, and its memory.
+    """
     start_s = time.monotonic()
     warm_s = min(WARM_UP_S, seconds / 4)
     samples: list[tuple[float, float, float]] = []
