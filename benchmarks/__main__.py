@@ -20,6 +20,7 @@ from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
 from benchmarks.bench_node import bench_node
+from benchmarks.bench_pooling import bench_pooling
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
 from benchmarks.tables import render
@@ -30,7 +31,12 @@ RESULTS = FOLDER / "results"
 
 def main() -> None:
     """Measure, save, render; or run the measurement that the first argument names."""
-    own = {"camera_loss": camera_loss.main, "load": load, "jpeg_scaling": jpeg_scaling}
+    own = {
+        "camera_loss": camera_loss.main,
+        "load": load,
+        "jpeg_scaling": jpeg_scaling,
+        "pooling": pooling,
+    }
     if sys.argv[1:2] and sys.argv[1] in own:
         own[sys.argv[1]](sys.argv[2:])
         return
@@ -57,6 +63,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     detector = (arguments.model, arguments.rounds, arguments.threads, arguments.backend)
     for name, run in (
         ("detector", lambda: bench_detector(*detector)),
+        ("pooling", lambda: bench_pooling(min(arguments.rounds, 20))),
         ("node", lambda: bench_node(arguments.seconds)),
         ("sync", bench_sync),
     ):
@@ -86,6 +93,24 @@ def load(own_arguments: list[str]) -> None:
         print(json.dumps(results, indent=2))
         return
     save(results, f"-{name}")
+    (FOLDER / "README.md").write_text(render(RESULTS))
+
+
+def pooling(own_arguments: list[str]) -> None:
+    """Measure BEV pooling alone, save, render."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks pooling", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="turns a form (default: 20)")
+    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
+    arguments = parser.parse_args(own_arguments)
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+        "pooling": bench_pooling(arguments.rounds),
+    }
+    if arguments.no_save:
+        print(json.dumps(results, indent=2))
+        return
+    save(results, "-pooling")
     (FOLDER / "README.md").write_text(render(RESULTS))
 
 

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_tables import gpu_sections
+
 INTRODUCTION = """# Measured speed
 
 Written by `make bench` from `results/*.json`; do not edit. Every table names its machine. Times are
@@ -46,6 +48,9 @@ def _page(run: dict[str, Any]) -> str:
     for kind in ("raw", "jpeg"):
         if f"load_{kind}" in run:
             lines += _load(run[f"load_{kind}"])
+    if "pooling" in run:
+        lines += ["### BEV pooling on the CPU\n", *_pooling(run["pooling"])]
+    lines += gpu_sections(run)
     if "jpeg_scaling" in run:
         scaling = run["jpeg_scaling"]
         lines += [
@@ -63,6 +68,18 @@ def _facts(result: dict[str, Any]) -> str:
     extra = {key: value for key, value in result.items() if key not in ("what", "stages_ms")}
     listed = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in extra.items())
     return f"{result['what']}" + (f"; {listed}." if listed else ".") + "\n"
+
+
+def _pooling(result: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{result['what']}; {result['points']} points in the grid.\n",
+        "| form | min | p50 | p95 | p50 / ours |",
+        "|---|---|---|---|---|",
+    ]
+    for form, row in result["stages_ms"].items():
+        numbers = " | ".join(f"{row[key]:.1f}" for key in ("min", "p50", "p95"))
+        lines.append(f"| {form} | {numbers} | {result['times_ours'][form]:.1f} |")
+    return [*lines, ""]
 
 
 def _stage_table(stages: dict[str, dict[str, float]]) -> list[str]:

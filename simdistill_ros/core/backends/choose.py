@@ -161,10 +161,12 @@ def _resolved(device: str) -> str:
 
 
 def _torch(card: ModelCard, device: str) -> Backend:
-    from simdistill_ros.core.backends.torch_backend import TorchBackend
+    from simdistill_ros.core.backends.torch_backend import TorchBackend, TorchFrameBackend
 
+    if device == "cuda":
+        return TorchFrameBackend(card, device, card.precision)
     if card.precision != FP32:
-        raise BackendError(f"torch runs fp32 only, got {card.precision}")
+        raise BackendError(f"torch on the CPU runs fp32 only, got {card.precision}")
     return TorchBackend(card, device)
 
 
