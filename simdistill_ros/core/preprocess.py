@@ -135,14 +135,22 @@ class ViewRenderer:
         map_x, map_y = self._undistortion(calibration)
         return np.asarray(cv2.remap(resized, map_x, map_y, cv2.INTER_LINEAR))
 
+    def prepare(self, calibration: CameraCalibration) -> None:
+        """Make the maps that images of a calibration will need."""
+        if calibration.is_distorted:
+            self._undistortion(calibration)
+
     def _undistortion(self, calibration: CameraCalibration) -> tuple[MapArray, MapArray]:
         key = calibration.digest()
         with self._lock:
-            if key not in self._maps:
-                self._maps[key] = undistortion_maps(self.rule, calibration)
+            maps = self._maps.get(key)
+        if maps is None:
+            maps = undistortion_maps(self.rule, calibration)
+            with self._lock:
+                self._maps[key] = maps
                 while len(self._maps) > CACHED_MAPS:
                     self._maps.popitem(last=False)
-            return self._maps[key]
+        return maps
 
 
 class Preprocessor:
@@ -227,8 +235,13 @@ def input_from_cam(rule: InputRule, calibration: CameraCalibration) -> FloatArra
 
 def ego_from_rectified(view: View) -> FloatArray:
     """Return the (4, 4) pose of the frame that the pinhole matrix of a view holds in."""
-    rectified_from_cam = rigid(view.calibration.rectified_from_cam, np.zeros(3))
-    return np.asarray(view.ego_from_cam @ inverse(rectified_from_cam))
+    return rectified_pose(view.calibration, view.ego_from_cam)
+
+
+def rectified_pose(calibration: CameraCalibration, ego_from_cam: FloatArray) -> FloatArray:
+    """Return the (4, 4) pose of the frame that the pinhole matrix of a calibration holds in."""
+    rectified_from_cam = rigid(calibration.rectified_from_cam, np.zeros(3))
+    return np.asarray(ego_from_cam @ inverse(rectified_from_cam))
 
 
 def resize(image: ImageArray, resized_hw: tuple[int, int], rule: InputRule) -> ImageArray:

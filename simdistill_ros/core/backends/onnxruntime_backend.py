@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -26,7 +27,9 @@ from simdistill_ros.core.onnx_interface import (
     image_interface,
 )
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+LOGGER = logging.getLogger(__name__)
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")  # the first that is there
 ELEMENT_TYPES = {"images": "tensor(uint8)"}  # everything else is float
 
 
@@ -38,11 +41,11 @@ class OnnxRuntimeBackend:
 
         Args:
             card: The model.
-            device: `cpu` or `cuda`.
+            device: `cpu`, or `cuda`, which is the CPU for builds of ONNX Runtime without it.
 
         Raises:
-            BackendError: If onnxruntime or the device is missing, the package has no ONNX files,
-                or ONNX Runtime refuses them.
+            BackendError: If onnxruntime is missing, the package has no ONNX files, or ONNX Runtime
+                refuses them.
             ModelCardError: If a file is missing, has another hash or does not fit the card.
         """
         if card.onnx is None:
@@ -50,12 +53,7 @@ class OnnxRuntimeBackend:
                 f"model {card.name} has no ONNX files: make them with `simdistill export`"
             )
         self._runtime = _onnxruntime()
-        self._provider = PROVIDERS[device]
-        if self._provider not in self._runtime.get_available_providers():
-            raise BackendError(
-                f"device {device}: this onnxruntime has no {self._provider}; "
-                "pip install onnxruntime-gpu in place of onnxruntime, or set device to cpu"
-            )
+        self._provider = self._provider_of(device)
         self._card = card
         self._image = self._session("onnx.image", card.onnx.image, image_interface(card))
         self._bev = self._session("onnx.bev", card.onnx.bev, bev_interface(card))
@@ -90,13 +88,25 @@ class OnnxRuntimeBackend:
         del self._image, self._bev
         self._tables = None
 
+    def _provider_of(self, device: str) -> str:
+        available = self._runtime.get_available_providers()
+        wanted = [name for name in CUDA_PROVIDERS if name in available and device == "cuda"]
+        if device == "cuda" and not wanted:
+            LOGGER.warning(
+                "device cuda: this onnxruntime has none of %s and runs on the CPU; "
+                "pip install onnxruntime-gpu in place of onnxruntime",
+                ", ".join(CUDA_PROVIDERS),
+            )
+        return wanted[0] if wanted else CPU_PROVIDER
+
     def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
         model = self._card.verified_bytes(key, entry)
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = _threads()
-        # Waiting threads would take the cores from the camera threads.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Waiting threads would take the cores from the camera threads, unless those have others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", _spinning())
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # between snapshots
         try:
             session = self._runtime.InferenceSession(model, options, providers=[self._provider])
         except Exception as error:
@@ -134,3 +144,8 @@ def _threads() -> int:
     """Return as many threads as torch would take."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def _spinning() -> str:
+    """Return 1 if the user lets waiting threads spin, by the variable that torch obeys too."""
+    return str(int(os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"))
