@@ -29,7 +29,6 @@ SAMPLE_S = 0.5
 WARM_UP_S = 2.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
-RATE_HZ = 1000 / PERIOD_MS * len(OFFSETS_MS)
 
 
 @dataclass
@@ -85,7 +84,7 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
         assert rig.stdout is not None
         if rig.stdout.readline().strip() != "go":
             raise RuntimeError(f"the rig did not start; is {subject} running?")
-        cpu_ms, rss = _watch(listener.pid, rig, seconds)
+        cpu_share, rss = _watch(listener.pid, rig, seconds)
         rig_report = json.loads(rig.communicate(timeout=60)[0])
         listener.send_signal(signal.SIGTERM)
         output = listener.communicate(timeout=60)[0]
@@ -94,8 +93,8 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
             process.kill()
     report = json.loads(output.strip().splitlines()[-1])
     sent = rig_report["images"]
-    share = max(report["received"], 1) / sent
-    return Turn(sent, cpu_ms / share, rss, rig_report, report)
+    received_per_s = rig_report["rate_hz"] * len(OFFSETS_MS) * max(report["received"], 1) / sent
+    return Turn(sent, cpu_share * 1e3 / received_per_s, rss, rig_report, report)
 
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -120,7 +119,7 @@ def _watch(
     """Sample a process while the rig publishes.
 
     Returns:
-        Its milliseconds of processor time an image that is due, and its memory.
+        The share of a core that it used after a warm-up, and its memory over time.
     """
     start_s = time.monotonic()
     warm_s = min(WARM_UP_S, seconds / 4)
@@ -131,9 +130,8 @@ def _watch(
         samples.append((time.monotonic() - start_s, cpu_s, rss_mib))
     warm = [sample for sample in samples if sample[0] >= warm_s] or samples
     (first_s, first_cpu_s, _), (last_s, last_cpu_s, _) = warm[0], warm[-1]
-    images = max(last_s - first_s, SAMPLE_S) * RATE_HZ
     rss = [(round(at_s, 1), round(rss_mib, 1)) for at_s, _, rss_mib in samples]
-    return (last_cpu_s - first_cpu_s) * 1e3 / images, rss
+    return (last_cpu_s - first_cpu_s) / max(last_s - first_s, SAMPLE_S), rss
 
 
 def _cpu_and_memory(pid: int) -> tuple[float, float]:
