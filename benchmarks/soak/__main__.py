@@ -28,9 +28,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 
 from benchmarks.bench_detector import HEIGHT, WIDTH
-from benchmarks.bench_node import OFFSETS_MS, StubDetector, _identity
+from benchmarks.load_rig import OFFSETS_MS, _identity
 from benchmarks.soak.account import account_of, growth, problems
 from benchmarks.soak.stream import faults_of_block, hostile_stream
+from benchmarks.stub_backend import stub_detector
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 from simdistill_ros.replay.bag_storage import BagMessage
 from simdistill_ros.replay.faults.parse import format_fault
@@ -49,7 +50,7 @@ def run_node() -> None:
     parameters = ("input.compressed:=true", "input.reliability:=reliable", "input.depth:=20",
                   "diagnostics.period_s:=0.5", "log.period_s:=3600.0")  # fmt: skip
     arguments = [part for text in parameters for part in ("-p", text)]
-    run([sys.argv[0], "--ros-args", *arguments], lambda _: StubDetector())
+    run([sys.argv[0], "--ros-args", *arguments], lambda _: stub_detector())
 
 
 class Rig:

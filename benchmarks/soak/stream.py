@@ -13,7 +13,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 
 from benchmarks.bench_detector import HEIGHT, WIDTH, K, jpeg_image
-from benchmarks.bench_node import OFFSETS_MS, PERIOD_MS
+from benchmarks.load_rig import OFFSETS_MS, PERIOD_MS
 from simdistill_ros.conversions import header_to_msg, info_to_msg
 from simdistill_ros.core.camera import CameraCalibration, scale_matrix
 from simdistill_ros.core.images import decode_jpeg_png

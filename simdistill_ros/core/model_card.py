@@ -47,7 +47,6 @@ from simdistill_ros.core.model_card_parts import (
 )
 
 CARD_FILE = "model.yaml"
-SWITCHES = {f"legacy.{name}" for name in LegacyCard.model_fields}
 # More than any card or package has; what is larger is not read into memory.
 MAX_CARD_BYTES = 1_000_000
 MAX_FILE_BYTES = 2_000_000_000
@@ -282,7 +281,7 @@ def model_card_from_dict(data: Any, file: Path = Path(CARD_FILE)) -> ModelCard:
     except (ValueError, TypeError, RecursionError) as error:  # a number of a thousand digits
         raise ModelCardError(f"{file}: expected plain values: {error}") from error
     for where in _booleans(data):
-        if where not in SWITCHES:
+        if not where.startswith("legacy."):
             raise ModelCardError(f"{file}: {where}: expected no boolean")
     try:
         card = ModelCard.model_validate_json(text)

@@ -374,7 +374,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "publisher whose QoS does not match", "graph", weak_publisher, "incompatible_qos",
-        words=("input.reliability",), node="reliable", is_silent=False,
+        words=("input.reliability",), node="reliable", is_silent=False, is_passing=True,
         recovery="with a publisher that matches",
     ),
     Fault(
