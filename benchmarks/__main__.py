@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import camera_loss
+from benchmarks import camera_loss, ego_motion, lifecycle_memory
 from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
@@ -33,6 +33,8 @@ def main() -> None:
     """Measure, save, render; or run the measurement that the first argument names."""
     own = {
         "camera_loss": camera_loss.main,
+        "ego_motion": ego_motion.main,
+        "lifecycle_memory": lifecycle_memory.main,
         "load": load,
         "jpeg_scaling": jpeg_scaling,
         "pooling": pooling,

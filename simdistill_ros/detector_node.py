@@ -276,9 +276,10 @@ def main(
     finally:
         if node is not None:
             ended = node.close(END_TIMEOUT_S)
+            node.get_logger().info("ended" if ended else "ended while a snapshot was in hand")
             node.destroy_node()
         rclpy.try_shutdown()
-    if not ended:
+    if process_end.is_asked or not ended:
         end_now()
 
 

@@ -3,7 +3,8 @@
 
 The first signal raises KeyboardInterrupt in the main thread, where clean-up follows; later ones are
 ignored, because clean-up is under way. A library that loads or infers for long hears no exception:
-for it a watchdog ends the process when the time is up.
+for it a watchdog ends the process when the time is up. After clean-up the interpreter is not torn
+down module by module: with a learning library that takes longer than all the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class ProcessEnd:
     def __init__(self) -> None:
         """Prepare."""
         self.farewell: Callable[[], None] | None = None
-        self._is_ending = False
+        self.is_asked = False
         self._read_fd, self._write_fd = os.pipe()
 
     def install(self) -> None:
@@ -38,8 +39,8 @@ class ProcessEnd:
         threading.Thread(target=self._watch, name="process_end", daemon=True).start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._is_ending:
-            self._is_ending = True
+        if not self.is_asked:
+            self.is_asked = True
             raise KeyboardInterrupt
 
     def _watch(self) -> None:
