@@ -8,6 +8,7 @@ snapshot, `outputs.py` for what goes out.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from simdistill_ros.camera_inputs import CameraInputs, TransformInput
 from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.diagnostics import diagnostics_to_msg
+from simdistill_ros.free_memory import give_memory_back
 from simdistill_ros.health import Health
 from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_sync import ImageSync, make_sync
@@ -253,6 +255,7 @@ class DetectorNode(LifecycleNode):
             self._detector.close()
         self._outputs = self._detector = self._sync = None
         self._cameras = []
+        give_memory_back()
 
 
 def main(
@@ -276,9 +279,10 @@ def main(
     finally:
         if node is not None:
             ended = node.close(END_TIMEOUT_S)
-            node.get_logger().info("ended" if ended else "ended while a snapshot was in hand")
             node.destroy_node()
         rclpy.try_shutdown()
+    # Not logged: the signal ended the context, and with it /rosout.
+    print("ended" if ended else "ended while a snapshot was in hand", file=sys.stderr)
     if process_end.is_asked or not ended:
         end_now()
 
