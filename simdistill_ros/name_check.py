@@ -11,12 +11,12 @@ from simdistill_ros.health import Health
 def report_namesakes(node: Any, health: Health) -> int:
     """Report how many other nodes have this node's full name; return their number."""
     own = (node.get_name(), node.get_namespace())
-    others = node.get_node_names_and_namespaces().count(own) - 1
-    if others > 0:
+    others = max(sum(name == own for name in node.get_node_names_and_namespaces()) - 1, 0)
+    if others:
         health.fault(
             "model",
             "duplicate_node",
             f"{others} more named {node.get_fully_qualified_name()}; their outputs mix: end one or "
             "start it with another name or namespace",
         )
-    return max(others, 0)
+    return others

@@ -39,15 +39,17 @@ class Inferring(OneBoxDetector):
         {busy}
 
 def inferring(parameters):
-    original = detector_node.DetectorNode.on_activate
-    def on_activate(self, state):
-        result = original(self, state)
-        self._pipeline._worker._process = lambda item: Inferring().detect(None)
-        self._pipeline._worker.submit(object())
-        return result
-    detector_node.DetectorNode.on_activate = on_activate
     return OneBoxDetector()
 
+def activate_and_infer(self, state):
+    result = activate(self, state)
+    if {state} is inferring:
+        self._pipeline._worker._process = lambda item: Inferring().detect(None)
+        self._pipeline._worker.submit(object())
+    return result
+
+activate = detector_node.DetectorNode.on_activate
+detector_node.DetectorNode.on_activate = activate_and_infer
 detector_node.main([], {state})
 """
 # Inside one library call, which no exception can interrupt, and without the lock of Python.
@@ -73,6 +75,7 @@ def run(state: str, domain: int, signals: list[int]) -> tuple[float, int, str]:
             said.append(line)
             if line.startswith("ready"):
                 break
+        time.sleep(0.5)  # from the word to the library call
         started = time.monotonic()
         for number in signals:
             process.send_signal(number)
