@@ -49,7 +49,7 @@ from simdistill_ros.recalibration import CalibrationStore
 POLL_PERIOD_S = 0.1
 WATCH_PERIOD_S = 0.25
 STOP_TIMEOUT_S = 5.0
-END_TIMEOUT_S = 0.8
+END_TIMEOUT_S = 0.5
 DetectorFactory = Callable[[NodeParameters], DetectorLike]
 
 

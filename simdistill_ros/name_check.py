@@ -11,7 +11,7 @@ from simdistill_ros.health import Health
 def report_namesakes(node: Any, health: Health) -> int:
     """Report how many other nodes have this node's full name; return their number."""
     own = (node.get_name(), node.get_namespace())
-    others = max(sum(name == own for name in node.get_node_names_and_namespaces()) - 1, 0)
+    others = max(list(node.get_node_names_and_namespaces()).count(own) - 1, 0)
     if others:
         health.fault(
             "model",

@@ -88,6 +88,7 @@ class NodeParameters:
     backend: str
     precision: str
     device: str
+    engine_folder: str
     base_frame: str
     output_frame: str
     fixed_frame: str
@@ -119,10 +120,11 @@ _SPECS = (
           read_at="start"),
     _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `tiny`"),
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
-          choices=("auto", "torch", "onnxruntime")),
+          choices=("auto", "tensorrt", "torch", "onnxruntime")),
     _Spec("precision", "auto", "Arithmetic; auto: the fastest that the model package has",
           choices=("auto", "fp32", "fp16", "int8")),
     _Spec("device", "cpu", "Device of the backend", choices=("auto", "cpu", "cuda")),
+    _Spec("engine_folder", "", "Where TensorRT's engines are kept; empty: the user's cache"),
     _Spec("base_frame", "base_link", "Vehicle frame: x forward, y left, z up (REP-103)"),
     _Spec("output_frame", "base_link", "Frame the detections are published in"),
     _Spec("fixed_frame", "", "Frame to undo ego motion between cameras in (odom, map); empty: off"),
@@ -222,6 +224,7 @@ def read_parameters(node: Any) -> NodeParameters:
         backend=values["backend"],
         precision=values["precision"],
         device=values["device"],
+        engine_folder=values["engine_folder"],
         base_frame=values["base_frame"],
         output_frame=values["output_frame"],
         fixed_frame=values["fixed_frame"],

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-CLEAN_S = 1.4  # what clean-up has after the signal
+CLEAN_S = 1.2  # what clean-up has after the signal
 LAST_WORDS_S = 0.3  # what `farewell` has after that
 
 

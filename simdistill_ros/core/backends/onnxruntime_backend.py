@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simdistill_ros.core.backends.base import BackendError, HeadMaps
+from simdistill_ros.core.backends.base import BackendError, HeadMaps, Tensors
 from simdistill_ros.core.decode import head_map_channels
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
@@ -26,7 +27,9 @@ from simdistill_ros.core.onnx_interface import (
     image_interface,
 )
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+LOGGER = logging.getLogger(__name__)
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")  # the first that is there
 ELEMENT_TYPES = {"images": "tensor(uint8)"}  # everything else is float
 
 
@@ -38,11 +41,11 @@ class OnnxRuntimeBackend:
 
         Args:
             card: The model.
-            device: `cpu` or `cuda`.
+            device: `cpu`, or `cuda`, which is the CPU for builds of ONNX Runtime without it.
 
         Raises:
-            BackendError: If onnxruntime or the device is missing, the package has no ONNX files,
-                or ONNX Runtime refuses them.
+            BackendError: If onnxruntime is missing, the package has no ONNX files, or ONNX Runtime
+                refuses them.
             ModelCardError: If a file is missing, has another hash or does not fit the card.
         """
         if card.onnx is None:
@@ -50,12 +53,7 @@ class OnnxRuntimeBackend:
                 f"model {card.name} has no ONNX files: make them with `simdistill export`"
             )
         self._runtime = _onnxruntime()
-        self._provider = PROVIDERS[device]
-        if self._provider not in self._runtime.get_available_providers():
-            raise BackendError(
-                f"device {device}: this onnxruntime has no {self._provider}; "
-                "pip install onnxruntime-gpu in place of onnxruntime, or set device to cpu"
-            )
+        self._provider = self._provider_of(device)
         self._card = card
         self._image = self._session("onnx.image", card.onnx.image, image_interface(card))
         self._bev = self._session("onnx.bev", card.onnx.bev, bev_interface(card))
@@ -68,20 +66,25 @@ class OnnxRuntimeBackend:
 
     def infer(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> HeadMaps:
         """Run the network on one snapshot; see `Backend.infer`."""
+        return self._head_maps(self.trace(images, tables))
+
+    def trace(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> Tensors:
+        """Return what crosses the graphs' borders on one snapshot; see `Tracing.trace`."""
         if self._tables is None or self._tables[0] is not tables:
             self._tables = (tables, batch_tables([tables]))
-        depth_camera, context_camera, depth_lidar, context_lidar = self._image.run(
-            list(image_interface(self._card).outputs), {"images": images}
-        )
+        lifted = _run(self._image, image_interface(self._card), {"images": images})
         shape_xy = self._card.bev.grid.shape_xy
         pooled = {
-            "pooled_camera": pool_arrays(depth_camera, context_camera, self._tables[1], shape_xy),
-            "pooled_lidar": pool_arrays(depth_lidar, context_lidar, self._tables[1], shape_xy),
+            f"pooled_{branch}": pool_arrays(
+                lifted[f"depth_{branch}"], lifted[f"context_{branch}"], self._tables[1], shape_xy
+            )
+            for branch in ("camera", "lidar")
         }
-        names = list(bev_interface(self._card).outputs)
-        maps = dict(zip(names, self._bev.run(names, pooled), strict=True))
+        return {**lifted, **pooled, **_run(self._bev, bev_interface(self._card), pooled)}
+
+    def _head_maps(self, tensors: Tensors) -> HeadMaps:
         return [
-            {name: maps[head_map_name(index, name)] for name in head_map_channels(1)}
+            {name: tensors[head_map_name(index, name)] for name in head_map_channels(1)}
             for index in range(len(self._card.tasks))
         ]
 
@@ -90,15 +93,32 @@ class OnnxRuntimeBackend:
         del self._image, self._bev
         self._tables = None
 
-    def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
-        model = self._card.verified_bytes(key, entry)
+    def _provider_of(self, device: str) -> str:
+        available = self._runtime.get_available_providers()
+        wanted = [name for name in CUDA_PROVIDERS if name in available and device == "cuda"]
+        if device == "cuda" and not wanted:
+            LOGGER.warning(
+                "device cuda: this onnxruntime has none of %s and runs on the CPU; "
+                "pip install onnxruntime-gpu in place of onnxruntime",
+                ", ".join(CUDA_PROVIDERS),
+            )
+        return wanted[0] if wanted else CPU_PROVIDER
+
+    def _options(self) -> Any:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = _threads()
-        # Waiting threads would take the cores from the camera threads.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Waiting threads would take the cores from the camera threads, unless those have others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", _spinning())
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # between snapshots
+        return options
+
+    def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
+        model = self._card.verified_bytes(key, entry)
         try:
-            session = self._runtime.InferenceSession(model, options, providers=[self._provider])
+            session = self._runtime.InferenceSession(
+                model, self._options(), providers=[self._provider]
+            )
         except Exception as error:
             raise BackendError(f"{entry.file}: ONNX Runtime refuses it: {error}") from error
         if self._provider not in session.get_providers():
@@ -119,6 +139,11 @@ class OnnxRuntimeBackend:
         return session
 
 
+def _run(session: Any, interface: GraphInterface, feed: Tensors) -> Tensors:
+    names = list(interface.outputs)
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
 def _onnxruntime() -> Any:
     try:
         import onnxruntime
@@ -134,3 +159,8 @@ def _threads() -> int:
     """Return as many threads as torch would take."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def _spinning() -> str:
+    """Return 1 if the user lets waiting threads spin, by the variable that torch obeys too."""
+    return str(int(os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"))

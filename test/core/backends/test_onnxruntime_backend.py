@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -52,10 +53,57 @@ def test_a_missing_file_is_named(package: ModelCard) -> None:
         OnnxRuntimeBackend(card)
 
 
-def test_a_device_that_onnxruntime_was_not_built_for_is_a_clear_error(package: ModelCard) -> None:
-    import onnxruntime
+@pytest.mark.parametrize(
+    ("device", "available", "taken"),
+    [
+        ("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"], "CPUExecutionProvider"),
+        ("cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"], "CUDAExecutionProvider"),
+        ("cuda", ["TensorrtExecutionProvider"], "TensorrtExecutionProvider"),
+        ("cuda", ["CPUExecutionProvider"], "CPUExecutionProvider"),
+    ],
+)
+def test_the_provider_is_that_of_the_device_where_there_is_one_else_the_cpus_with_a_warning(
+    package: ModelCard,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    device: str,
+    available: list[str],
+    taken: str,
+) -> None:
+    asked: list[list[str]] = []
 
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has CUDA")
-    with pytest.raises(BackendError, match=r"device cuda.*onnxruntime-gpu"):
-        OnnxRuntimeBackend(with_onnx(package, b"no model"), "cuda")
+    def session(*_: object, providers: list[str]) -> None:
+        asked.append(providers)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: available)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    with pytest.raises(BackendError, match="seen enough"):
+        OnnxRuntimeBackend(with_onnx(package, b"no model"), device)
+    assert asked == [[taken]]
+    assert ("runs on the CPU" in caplog.text) == (
+        device == "cuda" and taken == "CPUExecutionProvider"
+    )
+
+
+@pytest.mark.parametrize(("policy", "spinning"), [("PASSIVE", "0"), ("active", "1"), (None, "0")])
+def test_waiting_threads_spin_only_if_the_user_says_so(
+    package: ModelCard, monkeypatch: pytest.MonkeyPatch, policy: str | None, spinning: str
+) -> None:
+    seen = {}
+
+    def parse(_: bytes, options: Any, **__: object) -> None:
+        for name in ("session.intra_op.allow_spinning", "session.force_spinning_stop"):
+            seen[name] = options.get_session_config_entry(name)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", parse)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    with pytest.raises(BackendError, match="seen"):
+        OnnxRuntimeBackend(with_onnx(package, b"a graph"))
+    assert seen == {
+        "session.intra_op.allow_spinning": spinning,
+        "session.force_spinning_stop": "1",
+    }
