@@ -104,8 +104,9 @@ class OnnxRuntimeBackend:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = _threads()
-        # Waiting threads would take the cores from the camera threads.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Waiting threads would take the cores from the camera threads, unless those have others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", _spinning())
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # between snapshots
         try:
             session = self._runtime.InferenceSession(model, options, providers=[self._provider])
         except Exception as error:
@@ -143,3 +144,8 @@ def _threads() -> int:
     """Return as many threads as torch would take."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def _spinning() -> str:
+    """Return 1 if the user lets waiting threads spin, by the variable that torch obeys too."""
+    return str(int(os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"))

@@ -87,8 +87,10 @@ class TorchFrameBackend(TorchBackend):
     def __init__(self, card: ModelCard, device: str = "cuda", precision: str = "fp32") -> None:
         """Build the network and load its weights; see `TorchBackend`."""
         super().__init__(card, device, precision)
-        if self._device.type == "cuda" and precision == "fp32":
-            # Convolutions would round their inputs to 10 bits, which the self-test refuses.
+        if self._device.type == "cuda":
+            # Sizes never change, so that looking for the fastest convolutions once pays.
+            torch.backends.cudnn.benchmark = True
+            # Float32 convolutions would round their inputs to 10 bits; the self-test refuses that.
             torch.backends.cudnn.allow_tf32 = False
         self._frames: OrderedDict[tuple[int, int], DeviceFrame] = OrderedDict()
 

@@ -14,11 +14,14 @@ import yaml
 
 from simdistill_ros.core.backends.base import BackendError, FrameBackend
 from simdistill_ros.core.backends.torch_backend import TorchBackend, TorchFrameBackend
-from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.boxes import Detections, empty_detections
 from simdistill_ros.core.camera import CameraCalibration
 from simdistill_ros.core.detector import Detector
 from simdistill_ros.core.frames import rigid, rotation_about_z
+from simdistill_ros.core.golden import SelfTestError, record_golden, run_self_test
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
+from simdistill_ros.core.model_card_deployment import GoldenCard
+from simdistill_ros.core.preprocess import InputRule, Preprocessor
 from simdistill_ros.core.snapshot import Snapshot, View
 
 K = np.array([[90.0, 0.0, 79.5], [0.0, 90.0, 40.0], [0.0, 0.0, 1.0]])
@@ -130,6 +133,30 @@ def test_half_precision_moves_scores_by_little(card_data) -> None:
     assert "bf16" in backend.description
     np.testing.assert_allclose(boxes.scores[:20], expected.scores[:20], atol=0.02)
     assert not np.array_equal(boxes.scores[:20], expected.scores[:20])
+
+
+def test_the_self_test_holds_the_served_boxes_to_the_package(card_data) -> None:
+    card = model_card_from_dict(card_data)
+    section = GoldenCard(file="golden.safetensors", sha256="0" * 64, tolerance=1e-4)
+    card = card.model_copy(update={"golden": section})
+    rendered = Preprocessor(InputRule((32, 64), 72, "bilinear_antialias"), card.cameras)
+    seen = rendered(snapshot_of(card))
+    golden = record_golden(
+        card,
+        TorchBackend(card),
+        np.asarray(seen.images),
+        bev_from_cam=seen.ego_from_cam,
+        input_from_cam=seen.input_from_cam,
+        tolerance=1e-4,
+    )
+
+    class Blind(TorchFrameBackend):
+        def detect_frame(self, *arguments: Any) -> Detections:
+            return empty_detections("bev", 0, card.classes)
+
+    assert run_self_test(card, golden, TorchFrameBackend(card, "cpu")).box_count > 10
+    with pytest.raises(SelfTestError, match="best boxes of the model package are lost"):
+        run_self_test(card, golden, Blind(card, "cpu"))
 
 
 def test_an_unknown_precision_is_refused_by_name(card_data) -> None:
