@@ -66,6 +66,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ("detector", lambda: bench_detector(*detector)),
         ("pooling", lambda: bench_pooling(min(arguments.rounds, 20))),
         ("node", lambda: bench_node(arguments.seconds)),
+        ("node_near", lambda: bench_node(arguments.seconds, "near")),
         ("sync", bench_sync),
     ):
         print(f"measuring {name} ...", flush=True)

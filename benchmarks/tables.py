@@ -42,6 +42,7 @@ def _page(run: dict[str, Any]) -> str:
     for name, title in (
         ("detector", "Detector, six JPEGs in, boxes out"),
         ("node", "Node overhead"),
+        ("node_near", "Node overhead, JPEGs decoded smaller"),
     ):
         if name in run:
             lines += [f"### {title}\n", _facts(run[name]), *_stage_table(run[name]["stages_ms"])]
