@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector's lifecycle node: parameters → wiring → publish.
 
-Callbacks on the executor's one thread only store; the worker's thread decodes, infers and
-publishes. Read `camera_inputs.py` for what comes in, `pipeline.py` for what is done with a
-snapshot, `outputs.py` for what goes out.
+Callbacks on the executor's one thread only store; decoding threads prepare images as they come, the
+worker's thread infers and publishes. Read `camera_inputs.py` for what comes in, `pipeline.py` for
+what is done with a snapshot, `outputs.py` for what goes out, `monitor.py` for what the node says of
+itself.
 """
 
 from __future__ import annotations
