@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import rclpy
-from planted import set_stamp
+from faults import set_stamp
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
