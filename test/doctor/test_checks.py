@@ -156,7 +156,8 @@ def test_a_camera_that_looks_across_its_vehicle_is_named():
     assert mounting.check_outward(good) == []
     poses["one"] = turned(2.0, 180)
     bad = rig_of(*(camera(name, ego_from_cam=pose) for name, pose in poses.items()))
-    assert [f.subjects for f in mounting.check_outward(bad)] == [("one",)]
+    (finding,) = mounting.check_outward(bad)
+    assert (finding.code, finding.subjects) == ("camera_looks_inward", ("one",))
 
 
 def test_the_mounting_of_a_level_camera_by_hand():

@@ -17,6 +17,7 @@ from recording import CAMERAS, Recording, copied, image_topic
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 
+from simdistill_ros.doctor.cli import main
 from simdistill_ros.doctor.diagnosis import diagnose
 from simdistill_ros.doctor.findings import Severity
 from simdistill_ros.doctor.live import look_at_graph
@@ -148,3 +149,11 @@ def test_a_second_publisher_and_an_inactive_detector_are_named(start, recording)
     assert set(found) == {"two_publishers", "node_inactive"}
     assert found["two_publishers"].subjects == ("cam_back",)
     assert "unconfigured" in found["node_inactive"].text
+
+
+def test_the_command_looks_at_the_running_graph(ros_domain, monkeypatch, capsys):
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
+    assert main(["--seconds", "0.3"]) == 2
+    report = capsys.readouterr().out
+    assert "doctor: the running graph" in report
+    assert "cam_back: nobody publishes /cam_back/image_rect_compressed" in report

@@ -27,7 +27,7 @@ STAMP_ZERO = Kind(
 )
 STAMP_EPOCH = Kind(
     "stamp_epoch",
-    Severity.ERROR,
+    Severity.WARNING,
     "All stamps are of another time than the clock: seconds since boot, or an unset clock.",
     "Let drivers stamp with the system's clock, synchronised by NTP or PTP; for a bag that is "
     "played set use_sim_time and play it with --clock.",

@@ -100,7 +100,7 @@ TF_LATE = Kind(
     "Transforms do not cover the images' stamps, or come later than the node waits.",
     "Publish transforms more often or earlier, or raise tf.timeout_s; a fixed mounting belongs on "
     "/tf_static; compare the clocks of both sources.",
-    explained_by=("tf_stale", "tf_both", "tf_not_connected", "stamp_zero", "stamp_epoch",
+    explained_by=("tf_stale", "tf_both", "tf_not_connected", "stamp_zero",
                   "clock_offset", "tf_two_parents", "tf_loop", "time_jump", "stamp_future"),
 )  # fmt: skip
 FIXED_FRAME_MISSING = Kind(
@@ -108,7 +108,7 @@ FIXED_FRAME_MISSING = Kind(
     Severity.ERROR,
     "fixed_frame is set but TF does not lead from it to the vehicle.",
     "Start the odometry or localisation that publishes it, or set fixed_frame to the empty string.",
-    explained_by=("base_frame_missing", "tf_none", "stamp_zero", "stamp_epoch"),
+    explained_by=("base_frame_missing", "tf_none", "stamp_zero"),
 )
 
 
