@@ -7,9 +7,10 @@ SHELL := bash
 VENV ?= .venv
 ENV := . scripts/env.sh
 PY := $(VENV)/bin/python
+GPU_PYTHON ?= python3
 export VENV PYTHON ROS_LOCK
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench gpu clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +30,9 @@ test: lint ## lint, then both test suites (PYTEST_ARGS=...)
 
 bench: setup ## measure speed; results go into benchmarks/README.md (BENCH_ARGS=...)
 	@$(ENV); $(PY) -m benchmarks $(BENCH_ARGS)
+
+gpu: ## check and measure the CUDA path here: any NVIDIA GPU, no setup (GPU_PYTHON=, GPU_ARGS=)
+	@$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)
 
 clean: ## remove what was made here: the environment, build folders, caches, out
 	rm -rf $(VENV) build install log out .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -39,6 +39,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
+            "build_engines = simdistill_ros.build_engines:main",
             "detector_node = simdistill_ros.detector_node:main",
             "doctor = simdistill_ros.doctor.cli:main",
             "generate_scenes = simdistill_ros.scenes.generate:main",

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them.
 
-`python -m benchmarks load` is the long one and has a file of its own.
+`python -m benchmarks load` is the long one; `python -m benchmarks jpeg_scaling` needs real images.
+Both have result files of their own.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 
 from benchmarks import camera_loss
 from benchmarks.bench_detector import bench_detector
+from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
 from benchmarks.bench_node import bench_node
+from benchmarks.bench_pooling import bench_pooling
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
 from benchmarks.tables import render
@@ -28,8 +31,14 @@ RESULTS = FOLDER / "results"
 
 def main() -> None:
     """Measure, save, render; or run the measurement that the first argument names."""
-    if sys.argv[1:2] == ["camera_loss"]:
-        camera_loss.main(sys.argv[2:])
+    own = {
+        "camera_loss": camera_loss.main,
+        "load": load,
+        "jpeg_scaling": jpeg_scaling,
+        "pooling": pooling,
+    }
+    if sys.argv[1:2] and sys.argv[1] in own:
+        own[sys.argv[1]](sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
@@ -54,6 +63,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     detector = (arguments.model, arguments.rounds, arguments.threads, arguments.backend)
     for name, run in (
         ("detector", lambda: bench_detector(*detector)),
+        ("pooling", lambda: bench_pooling(min(arguments.rounds, 20))),
         ("node", lambda: bench_node(arguments.seconds)),
         ("sync", bench_sync),
     ):
@@ -62,7 +72,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def load() -> None:
+def load(own_arguments: list[str]) -> None:
     """Measure the node under full sensor load, save, render."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
     parser.add_argument("--kind", choices=("raw", "jpeg"), default="raw", help="default: raw")
@@ -70,7 +80,7 @@ def load() -> None:
     parser.add_argument("--turn-s", type=float, default=15, help="length of a turn (default: 15)")
     parser.add_argument("--rounds", type=int, default=3, help="turns a subject (default: 3)")
     parser.add_argument("--no-save", action="store_true", help="only print the numbers")
-    arguments = parser.parse_args(sys.argv[2:])
+    arguments = parser.parse_args(own_arguments)
     results: dict[str, Any] = {
         "machine": describe_machine(),
         "date": datetime.date.today().isoformat(),
@@ -86,6 +96,40 @@ def load() -> None:
     (FOLDER / "README.md").write_text(render(RESULTS))
 
 
+def pooling(own_arguments: list[str]) -> None:
+    """Measure BEV pooling alone, save, render."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks pooling", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="turns a form (default: 20)")
+    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
+    arguments = parser.parse_args(own_arguments)
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+        "pooling": bench_pooling(arguments.rounds),
+    }
+    if arguments.no_save:
+        print(json.dumps(results, indent=2))
+        return
+    save(results, "-pooling")
+    (FOLDER / "README.md").write_text(render(RESULTS))
+
+
+def jpeg_scaling(own_arguments: list[str]) -> None:
+    """Measure what decoding JPEGs smaller saves and changes, save, render."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks jpeg_scaling", description=__doc__)
+    parser.add_argument("images", type=Path, help="folder with a folder of JPEGs a camera")
+    parser.add_argument("--model", default="tiny", help="model (default: tiny)")
+    parser.add_argument("--snapshots", type=int, default=12, help="sets compared (default: 12)")
+    arguments = parser.parse_args(own_arguments)
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+        "jpeg_scaling": bench_jpeg_scaling(arguments.images, arguments.model, arguments.snapshots),
+    }
+    save(results, f"-jpeg_scaling-{arguments.model}")
+    (FOLDER / "README.md").write_text(render(RESULTS))
+
+
 def save(results: dict[str, Any], suffix: str = "") -> None:
     """Write the numbers of this machine and day."""
     RESULTS.mkdir(exist_ok=True)
@@ -96,4 +140,4 @@ def save(results: dict[str, Any], suffix: str = "") -> None:
 
 
 if __name__ == "__main__":
-    load() if sys.argv[1:2] == ["load"] else main()
+    main()

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_tables import gpu_sections
+
 INTRODUCTION = """# Measured speed
 
 Written by `make bench` from `results/*.json`; do not edit. Every table names its machine. Times are
@@ -46,8 +48,19 @@ def _page(run: dict[str, Any]) -> str:
     for kind in ("raw", "jpeg"):
         if f"load_{kind}" in run:
             lines += _load(run[f"load_{kind}"])
+    if "pooling" in run:
+        lines += ["### BEV pooling on the CPU\n", *_pooling(run["pooling"])]
+    lines += gpu_sections(run)
+    if "jpeg_scaling" in run:
+        scaling = run["jpeg_scaling"]
+        lines += [
+            f"### JPEGs decoded smaller: {scaling['what']}\n",
+            f"{scaling['images']} real images. Differences of the network's input are grey levels "
+            "of 255; the error of head maps is the largest difference over the largest value.\n",
+            *_row_table(scaling["rows"]),
+        ]
     if "sync" in run:
-        lines += ["### Synchroniser, one message\n", *_sync_table(run["sync"])]
+        lines += ["### Synchroniser, one message\n", *_row_table(run["sync"])]
     return "\n".join(lines) + "\n"
 
 
@@ -55,6 +68,18 @@ def _facts(result: dict[str, Any]) -> str:
     extra = {key: value for key, value in result.items() if key not in ("what", "stages_ms")}
     listed = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in extra.items())
     return f"{result['what']}" + (f"; {listed}." if listed else ".") + "\n"
+
+
+def _pooling(result: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{result['what']}; {result['points']} points in the grid.\n",
+        "| form | min | p50 | p95 | p50 / ours |",
+        "|---|---|---|---|---|",
+    ]
+    for form, row in result["stages_ms"].items():
+        numbers = " | ".join(f"{row[key]:.1f}" for key in ("min", "p50", "p95"))
+        lines.append(f"| {form} | {numbers} | {result['times_ours'][form]:.1f} |")
+    return [*lines, ""]
 
 
 def _stage_table(stages: dict[str, dict[str, float]]) -> list[str]:
@@ -72,7 +97,7 @@ def _load(load: dict[str, Any]) -> list[str]:
         f"### Load: {load['what']}\n",
         "Processor time an image, short turns taken in turn; the floor is a typed subscription "
         "with an empty callback.\n",
-        *_sync_table(load["processor"]),
+        *_row_table(load["processor"]),
         f"Long run: {run['sent']} images sent, {run['received']} received, "
         f"{run['complete_sets']} sets, {run['pipeline']['published']} published; resident memory "
         f"{run['rss_first_mib']} MiB, at the end {run['rss_last_mib']} MiB "
@@ -81,7 +106,7 @@ def _load(load: dict[str, Any]) -> list[str]:
     ]
 
 
-def _sync_table(rows: list[dict[str, Any]]) -> list[str]:
+def _row_table(rows: list[dict[str, Any]]) -> list[str]:
     keys = list(rows[0])
     lines = [
         "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",

@@ -25,7 +25,8 @@ from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import ImageSync
 from simdistill_ros.parameters import CameraTopics, InputParameters
-from simdistill_ros.snapshot_builder import CalibrationStore, MessageSet, Received
+from simdistill_ros.recalibration import CalibrationStore
+from simdistill_ros.snapshot_builder import MessageSet, Received
 
 try:  # Iron and later
     from rclpy.event_handler import SubscriptionEventCallbacks

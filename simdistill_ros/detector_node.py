@@ -40,7 +40,7 @@ from simdistill_ros.parameters import (
     read_parameters,
 )
 from simdistill_ros.pipeline import Pipeline
-from simdistill_ros.snapshot_builder import CalibrationStore
+from simdistill_ros.recalibration import CalibrationStore
 
 POLL_PERIOD_S = 0.1
 WATCH_PERIOD_S = 0.25

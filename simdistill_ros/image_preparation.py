@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,7 @@ class ImagePreparer:
         self._options = options
         self._renderer = ViewRenderer(rule) if rule is not None else None
         self._local = threading.local()
+        self._sizes: dict[str, tuple[tuple[int, int], int]] = {}  # full size, denominator
         self._condition = threading.Condition()
         self._waiting: OrderedDict[str, PendingImage] = OrderedDict()
         self._stopping = False
@@ -171,7 +172,8 @@ class ImagePreparer:
             encoded = encoded_from_msg(message)
             decoded = decode_image(encoded, self._scratch(), self._denominator)
             decoded_ns = time.monotonic_ns()
-            calibration = self._calibration(info, decoded)
+            self._sizes[camera] = (decoded.full_hw, decoded.denominator)
+            calibration = self.calibration_of(camera, info)
             pixels = self._render(decoded, calibration)
         except (ImageError, CalibrationError) as error:
             raise InputFault(camera, error.cause, str(error)) from error
@@ -189,12 +191,24 @@ class ImagePreparer:
             self.cpu_ns += image.cpu_ns
         return image
 
-    def _calibration(self, info: Any, decoded: DecodedImage) -> CameraCalibration:
+    def calibration_of(self, camera: str, info: Any) -> CameraCalibration:
+        """Return what a CameraInfo means for a camera's images as they were decoded last.
+
+        Raises:
+            CalibrationError: If the numbers cannot be used.
+        """
+        full_hw, denominator = self._sizes[camera]
         options = self._options
         calibration = calibration_from_msg(
-            info, decoded.full_hw, rectified=options.rectified, ignore_r=options.ignore_r
+            info, full_hw, rectified=options.rectified, ignore_r=options.ignore_r
         )
-        return shrunk_calibration(calibration, decoded.denominator)
+        return shrunk_calibration(calibration, denominator)
+
+    def prepare_geometry(self, calibrations: Iterable[CameraCalibration]) -> None:
+        """Make what images of these calibrations will need."""
+        for calibration in calibrations:
+            if self._renderer is not None:
+                self._renderer.prepare(calibration)
 
     def _render(self, decoded: DecodedImage, calibration: CameraCalibration) -> ImageArray:
         """Return the network input, or the image, in memory of its own, channels in RGB order."""

@@ -19,9 +19,9 @@ from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_sync import ImageSync
 from simdistill_ros.parameters import CameraTopics, NodeParameters
 from simdistill_ros.pipeline import Pipeline
+from simdistill_ros.recalibration import CalibrationStore
 from simdistill_ros.resources import share_folder
 from simdistill_ros.silence import OUTPUT, CameraFacts, Reason, Situation, reason_of_silence
-from simdistill_ros.snapshot_builder import CalibrationStore
 
 # A camera is silent when its last image is older.
 SILENT_NS = 1_000_000_000

@@ -7,12 +7,14 @@ to the weights stands in the model card.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from simdistill_ros.core.calibration_change import JumpBounds
 from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy
 
 NANOSECONDS = 1_000_000_000
@@ -86,11 +88,13 @@ class NodeParameters:
     backend: str
     precision: str
     device: str
+    engine_folder: str
     base_frame: str
     output_frame: str
     fixed_frame: str
     input: InputParameters
     sync: SyncParameters
+    calibration_jump: JumpBounds
     tf_timeout_ns: int
     tf_cache_ns: int
     hardware_id: str
@@ -116,10 +120,11 @@ _SPECS = (
           read_at="start"),
     _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `tiny`"),
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
-          choices=("auto", "torch", "onnxruntime")),
+          choices=("auto", "tensorrt", "torch", "onnxruntime")),
     _Spec("precision", "auto", "Arithmetic; auto: the fastest that the model package has",
           choices=("auto", "fp32", "fp16", "int8")),
     _Spec("device", "cpu", "Device of the backend", choices=("auto", "cpu", "cuda")),
+    _Spec("engine_folder", "", "Where TensorRT's engines are kept; empty: the user's cache"),
     _Spec("base_frame", "base_link", "Vehicle frame: x forward, y left, z up (REP-103)"),
     _Spec("output_frame", "base_link", "Frame the detections are published in"),
     _Spec("fixed_frame", "", "Frame to undo ego motion between cameras in (odom, map); empty: off"),
@@ -147,6 +152,10 @@ _SPECS = (
           read_at="any time"),
     _Spec("blind_detections", "flag", "Boxes where no image of an incomplete set looks",
           choices=("flag", "suppress"), read_at="any time"),
+    _Spec("calibration.max_jump_deg", 1.0, "Turn of a live calibration that is reported, degrees",
+          0.0, 180.0),
+    _Spec("calibration.max_jump_m", 0.05, "Shift of a live calibration that is reported, m",
+          0.0, 100.0),
     _Spec("tf.timeout_s", 0.2, "Wait for a transform, s", 0.0, 60.0),
     _Spec("tf.cache_s", 10.0, "Age of transforms that are kept, s", 0.1, 600.0, read_at="start"),
     _Spec("score_threshold", -1.0, "Detections below are not published; negative: the model card's",
@@ -215,6 +224,7 @@ def read_parameters(node: Any) -> NodeParameters:
         backend=values["backend"],
         precision=values["precision"],
         device=values["device"],
+        engine_folder=values["engine_folder"],
         base_frame=values["base_frame"],
         output_frame=values["output_frame"],
         fixed_frame=values["fixed_frame"],
@@ -234,6 +244,10 @@ def read_parameters(node: Any) -> NodeParameters:
             queue_size=values["sync.queue_size"],
             anchor=values["sync.anchor"],
             missing=_missing_cameras(values),
+        ),
+        calibration_jump=JumpBounds(
+            turn_rad=math.radians(values["calibration.max_jump_deg"]),
+            shift_m=float(values["calibration.max_jump_m"]),
         ),
         tf_timeout_ns=_nanoseconds(values["tf.timeout_s"]),
         tf_cache_ns=_nanoseconds(values["tf.cache_s"]),

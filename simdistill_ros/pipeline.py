@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from simdistill_ros.core.boxes import Detections, transform_detections
+from simdistill_ros.core.calibration_change import CameraGeometry
 from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
@@ -18,9 +19,9 @@ from simdistill_ros.latency import LatencyWindow
 from simdistill_ros.output_quality import quality_of
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameters import LiveParameters, NodeParameters
+from simdistill_ros.recalibration import CalibrationStore, Recalibration
 from simdistill_ros.silence import OUTPUT, cause_of_error
 from simdistill_ros.snapshot_builder import (
-    CalibrationStore,
     MessageSet,
     SnapshotBuilder,
     SnapshotFault,
@@ -66,14 +67,22 @@ class Pipeline:
         self.last_published_ns: int | None = None
         self.last_age_ns: int | None = None
         self._worker: Worker[MessageSet] = Worker(self._process, self._on_error, "detector")
+        self.preparer = ImagePreparer(calibrations.get, parameters.input, detector.input_rule)
+        self._recalibration = Recalibration(
+            calibrations,
+            calibration_of=self.preparer.calibration_of,
+            work_in=self._work_in,
+            report=health.fault_from,
+            bounds=parameters.calibration_jump,
+        )
         self._builder = SnapshotBuilder(
             parameters,
             calibrations,
             transforms,
+            recalibration=self._recalibration,
             stopping=lambda: self._worker.stopping,
             report=health.fault_from,
         )
-        self.preparer = ImagePreparer(calibrations.get, parameters.input, detector.input_rule)
         self._worker.start()
 
     def submit(self, messages: MessageSet) -> None:
@@ -87,6 +96,7 @@ class Pipeline:
             "snapshots_overtaken": self._worker.overtaken,
             "failed": self._worker.failed,
             "published": self._published,
+            "recalibrations": self._recalibration.count,
             **self.preparer.values(),
         }
 
@@ -101,8 +111,14 @@ class Pipeline:
     def close(self, timeout_s: float) -> bool:
         """Stop the worker; return whether it ended in time."""
         ended = self._worker.stop(timeout_s)
+        self._recalibration.close()
         self.preparer.close()
         return ended
+
+    def _work_in(self, rig: Mapping[str, CameraGeometry]) -> None:
+        """Make what depends on the geometry of cameras, on the recalibration's thread."""
+        self.preparer.prepare_geometry(geometry.calibration for geometry in rig.values())
+        self._detector.prepare_geometry(rig)
 
     def _process(self, messages: MessageSet) -> None:
         started_ns = time.monotonic_ns()
@@ -116,7 +132,7 @@ class Pipeline:
         built_ns = time.monotonic_ns()
         for camera in messages.fresh.keys() - set(snapshot.missing):
             self._health.good(camera)
-        quality = quality_of(snapshot)
+        quality = quality_of(snapshot, is_recalibrating=self._recalibration.is_pending)
         try:
             detections = self._detector.detect(snapshot, live.score_threshold)
             detections = best(detections, live.max_detections)

@@ -7,11 +7,11 @@ names the camera and the cause; nothing is ever replaced by a guess.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.missing_cameras import MissingCameras
@@ -20,6 +20,7 @@ from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import InputFault
 from simdistill_ros.image_preparation import PendingImage
 from simdistill_ros.parameters import NodeParameters
+from simdistill_ros.recalibration import CalibrationStore, Recalibration
 
 TRANSFORM_POLL_S = 0.005
 
@@ -62,30 +63,6 @@ class SnapshotFault(Exception):
         self.faults = faults
 
 
-class CalibrationStore:
-    """The newest CameraInfo of each camera."""
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self._lock = threading.Lock()
-        self._infos: dict[str, Any] = {}
-
-    def put(self, camera: str, info: Any) -> None:
-        """Keep a CameraInfo."""
-        with self._lock:
-            self._infos[camera] = info
-
-    def get(self, camera: str) -> Any | None:
-        """Return the newest CameraInfo, or None."""
-        with self._lock:
-            return self._infos.get(camera)
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._infos.clear()
-
-
 class SnapshotBuilder:
     """Build snapshots from sets of images."""
 
@@ -95,6 +72,7 @@ class SnapshotBuilder:
         calibrations: CalibrationStore,
         transforms: TransformTree,
         *,
+        recalibration: Recalibration,
         stopping: Callable[[], bool],
         report: Callable[[InputFault], None],
     ) -> None:
@@ -104,6 +82,7 @@ class SnapshotBuilder:
             parameters: What the node was told.
             calibrations: Where CameraInfo messages are kept.
             transforms: The transform tree that TF messages feed.
+            recalibration: Says which mounting of a camera is in use.
             stopping: Tells long waits to end.
             report: Told of cameras that are left out of a snapshot, and of images that change
                 their size or encoding.
@@ -112,6 +91,7 @@ class SnapshotBuilder:
         self._parameters = parameters
         self._calibrations = calibrations
         self._transforms = transforms
+        self._recalibration = recalibration
         self._stopping = stopping
         self._report = report
 
@@ -149,12 +129,14 @@ class SnapshotBuilder:
     def _view(self, camera: str, received: Received, stamp_ns: int, deadline_ns: int) -> View:
         prepared = received.image.result()
         self._note_kind(camera, prepared.kind)
+        ego_from_cam = self._ego_from_cam(camera, received, stamp_ns, deadline_ns)
+        self._recalibration.note(camera, prepared.calibration)
         return View(
             camera=camera,
             stamp_ns=received.stamp_ns,
             image=prepared.pixels,
             calibration=prepared.calibration,
-            ego_from_cam=self._ego_from_cam(camera, received, stamp_ns, deadline_ns),
+            ego_from_cam=ego_from_cam,
             is_network_input=prepared.is_network_input,
         )
 
@@ -175,9 +157,15 @@ class SnapshotBuilder:
         base, fixed = self._parameters.base_frame, self._parameters.fixed_frame
 
         def look_up() -> FloatArray:
+            newest = self._transforms.lookup(base, frame, received.stamp_ns)
+            is_static = self._transforms.is_static(base, frame)
+            mounting = self._recalibration.pose(camera, newest, is_static=is_static)
             if not fixed:
-                return self._transforms.lookup(base, frame, received.stamp_ns)
-            return self._transforms.lookup_fixed(base, stamp_ns, frame, received.stamp_ns, fixed)
+                return mounting
+            ego_motion = self._transforms.lookup_fixed(
+                base, stamp_ns, base, received.stamp_ns, fixed
+            )
+            return np.asarray(ego_motion @ mounting)
 
         try:
             return self.wait_for_transform(look_up, deadline_ns)

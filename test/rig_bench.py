@@ -33,6 +33,7 @@ from simdistill_ros.conversions import (
     stamp_to_msg,
 )
 from simdistill_ros.core.boxes import NUSCENES_CLASSES, Detections
+from simdistill_ros.core.calibration_change import CameraGeometry
 from simdistill_ros.core.camera import CameraCalibration
 from simdistill_ros.core.snapshot import Snapshot
 from simdistill_ros.detector_node import DetectorNode
@@ -69,6 +70,7 @@ class OneBoxDetector:
         self.snapshots: list[Snapshot] = []
         self.closed = False
         self.failures: list[Exception] = []
+        self.prepared: list[dict[str, CameraGeometry]] = []
         self.delay_s = 0.0
 
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
@@ -89,6 +91,9 @@ class OneBoxDetector:
             class_names=NUSCENES_CLASSES,
         )
         return box.select(np.array([keep]))
+
+    def prepare_geometry(self, rig: Mapping[str, CameraGeometry]) -> None:
+        self.prepared.append(dict(rig))
 
     def close(self) -> None:
         self.closed = True

@@ -18,8 +18,13 @@ STANDARD = set(sys.stdlib_module_names) | {PACKAGE}
 ROS = {"rclpy", "launch", "launch_ros", "tf2_ros", "tf2_py", "message_filters", "cv_bridge"}
 ROS |= {"ament_index_python", "diagnostic_updater", "rosbag2_py", "rosbags", "image_transport"}
 INTERFACE_SUFFIXES = ("_msgs", "_interfaces")
-# Vendor library -> the one backend module that may import it.
-VENDORS = {n: f"{n}_backend" for n in ("torch", "onnxruntime", "tensorrt", "openvino")}
+# Vendor library -> the backend modules that may import it. TensorRT's memory is torch's.
+VENDORS = {n: {f"{n}_backend"} for n in ("torch", "onnxruntime", "openvino")}
+VENDORS["torch"] |= {"tensorrt_backend", "tensorrt_engine"}
+VENDORS |= {n: {"tensorrt_library"} for n in ("tensorrt", "tensorrt_rtx")}
+# What one backend is made of besides its main module.
+PARTS = {"tensorrt_backend": {"tensorrt_engine", "tensorrt_library", "engine_cache"}}
+PARTS["tensorrt_engine"] = {"tensorrt_library"}
 
 # Value types and pure functions that everything else in core may stand on, and what they may use.
 GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "lift_geometry"}
@@ -185,14 +190,15 @@ def test_a_backend_imports_its_own_vendor_library_and_no_other_backend() -> None
         stem = source.path.stem
         if stem == "choose":  # the one that knows them all
             continue
-        foreign_vendors = {n for n in source.foreign & set(VENDORS) if VENDORS[n] != stem}
+        foreign_vendors = {n for n in source.foreign & set(VENDORS) if stem not in VENDORS[n]}
         assert not foreign_vendors, f"{stem} imports {foreign_vendors}"
         siblings = {name for name in source.ours if name.startswith("core.backends.")}
-        assert siblings <= {"core.backends.base"}, f"{stem} imports {siblings}"
+        allowed = {f"core.backends.{name}" for name in {"base"} | PARTS.get(stem, set())}
+        assert siblings <= allowed, f"{stem} imports {siblings}"
 
 
 def test_no_vendor_library_is_loaded_outside_backends_and_network() -> None:
-    late = {"onnxruntime", "tensorrt", "openvino"}
+    late = {"onnxruntime", "tensorrt", "tensorrt_rtx", "openvino"}
     for source in sources():
         if not source.name.startswith("core.backends."):
             assert not {n.split(".")[0] for n in source.early_imports} & late, source.name

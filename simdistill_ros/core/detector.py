@@ -7,18 +7,29 @@ detections = detector.detect(snapshot)
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
-from simdistill_ros.core.backends.base import Backend
+import numpy as np
+
+from simdistill_ros.core.backends.base import Backend, FrameBackend
 from simdistill_ros.core.boxes import Detections, transform_detections
+from simdistill_ros.core.calibration_change import CameraGeometry
 from simdistill_ros.core.decode import decode_head_maps
-from simdistill_ros.core.frames import EGO_FRAME, inverse
-from simdistill_ros.core.lift_geometry import PoolingTables, calibration_hash
+from simdistill_ros.core.frames import EGO_FRAME, FloatArray, inverse
+from simdistill_ros.core.lift_geometry import BoolArray, PoolingTables, calibration_hash
 from simdistill_ros.core.model_card import ModelCard
-from simdistill_ros.core.preprocess import InputRule, NetworkInput, Preprocessor
+from simdistill_ros.core.preprocess import (
+    InputRule,
+    NetworkInput,
+    Preprocessor,
+    input_from_cam,
+    rectified_pose,
+)
 from simdistill_ros.core.snapshot import Snapshot
 
 # Geometries whose tables are kept; a rig has one, unless ego motion is compensated.
@@ -51,6 +62,9 @@ class DetectorLike(Protocol):
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
         """Return the boxes of a snapshot in the ego frame, best score first."""
 
+    def prepare_geometry(self, rig: Mapping[str, CameraGeometry]) -> None:
+        """Make, on another thread, what the next snapshots of these cameras will need."""
+
     def close(self) -> None:
         """Release threads and device memory."""
 
@@ -80,6 +94,7 @@ class Detector:
         rule = InputRule(card.image.input_hw, card.image.resized_width_px, card.image.resize_kernel)
         self._preprocess = Preprocessor(rule, self.cameras, threads)
         self._tables: OrderedDict[str, PoolingTables] = OrderedDict()
+        self._tables_lock = threading.Lock()
         self._durations_ns: dict[str, int] = {}
 
     @property
@@ -106,7 +121,10 @@ class Detector:
 
     @property
     def durations_ns(self) -> dict[str, int]:
-        """Nanoseconds of preprocess, geometry, inference and decode of the last snapshot."""
+        """Nanoseconds of preprocess, geometry, inference and decode of the last snapshot.
+
+        A backend that goes from pixels to boxes has its preprocessing and decoding in `inference`.
+        """
         return self._durations_ns
 
     def detect(self, snapshot: Snapshot, score_threshold: float | None = None) -> Detections:
@@ -122,16 +140,24 @@ class Detector:
         Raises:
             KeyError: If a camera of the model has no view and is not said to be missing.
         """
+        threshold = (
+            self._card.decode.score_threshold if score_threshold is None else score_threshold
+        )
         marks = [self._clock_ns()]
-        network_input = self._preprocess(snapshot)
+        network_input = self._network_input(snapshot)
         marks.append(self._clock_ns())
         tables = self.tables_of(network_input)
         marks.append(self._clock_ns())
-        head_maps = self._backend.infer(network_input.images, tables)
-        marks.append(self._clock_ns())
-        detections = decode_head_maps(
-            head_maps, self._card, stamp_ns=snapshot.stamp_ns, score_threshold=score_threshold
-        )
+        if isinstance(self._backend, FrameBackend):
+            detections = self._backend.detect_frame(tuple(network_input.images), tables, threshold)
+            detections = replace(detections, stamp_ns=snapshot.stamp_ns)
+            marks.append(self._clock_ns())
+        else:
+            head_maps = self._backend.infer(np.asarray(network_input.images), tables)
+            marks.append(self._clock_ns())
+            detections = decode_head_maps(
+                head_maps, self._card, stamp_ns=snapshot.stamp_ns, score_threshold=threshold
+            )
         ego_from_bev = self._card.bev.ego_from_bev.matrix()
         detections = transform_detections(ego_from_bev, detections, EGO_FRAME)
         marks.append(self._clock_ns())
@@ -142,19 +168,49 @@ class Detector:
         }
         return detections
 
+    def _network_input(self, snapshot: Snapshot) -> NetworkInput:
+        """Return a snapshot's input: rendered here, or whole where the backend can do that."""
+        if isinstance(self._backend, FrameBackend):
+            whole = self._preprocess.whole_images(snapshot)
+            if whole is not None:
+                return whole
+        return self._preprocess(snapshot)
+
     def tables_of(self, network_input: NetworkInput) -> PoolingTables:
         """Return the pooling tables of an input's geometry, computed once a calibration."""
-        card = self._card
-        bev_from_cam = inverse(card.bev.ego_from_bev.matrix()) @ network_input.ego_from_cam
-        present = network_input.present
-        key = calibration_hash(bev_from_cam, network_input.input_from_cam) + present.tobytes().hex()
-        if key in self._tables:
+        bev_from_cam = inverse(self._card.bev.ego_from_bev.matrix()) @ network_input.ego_from_cam
+        return self._tables_for(bev_from_cam, network_input.input_from_cam, network_input.present)
+
+    def prepare_geometry(self, rig: Mapping[str, CameraGeometry]) -> None:
+        """Compute the pooling tables of a rig ahead of its first snapshot. Thread-safe.
+
+        Args:
+            rig: Calibrations and poses by camera; cameras that are not in it are missing.
+        """
+        count = len(self.cameras)
+        present = np.array([camera in rig for camera in self.cameras])
+        intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
+        for slot in np.flatnonzero(present):
+            geometry = rig[self.cameras[slot]]
+            intrinsics[slot] = input_from_cam(self.input_rule, geometry.calibration)
+            poses[slot] = rectified_pose(geometry.calibration, geometry.ego_from_cam)
+        bev_from_cam = inverse(self._card.bev.ego_from_bev.matrix()) @ poses
+        self._tables_for(bev_from_cam, intrinsics, present)
+
+    def _tables_for(
+        self, bev_from_cam: FloatArray, intrinsics: FloatArray, present: BoolArray
+    ) -> PoolingTables:
+        key = calibration_hash(bev_from_cam, intrinsics) + present.tobytes().hex()
+        with self._tables_lock:
+            tables = self._tables.get(key)
+        if tables is None:
+            tables = self._card.pooling_tables(bev_from_cam, intrinsics, present)
+        with self._tables_lock:
+            self._tables[key] = tables
             self._tables.move_to_end(key)
-            return self._tables[key]
-        self._tables[key] = card.pooling_tables(bev_from_cam, network_input.input_from_cam, present)
-        while len(self._tables) > CACHED_GEOMETRIES:
-            self._tables.popitem(last=False)
-        return self._tables[key]
+            while len(self._tables) > CACHED_GEOMETRIES:
+                self._tables.popitem(last=False)
+        return tables
 
     def close(self) -> None:
         """Release threads and device memory."""

@@ -100,14 +100,15 @@ class NetworkInput:
     """Pixels and geometry of one snapshot, cameras in the model's order.
 
     Attributes:
-        images: (N, H, W, 3) uint8, RGB.
+        images: (H, W, 3) uint8 RGB of each camera: an array (N, H, W, 3) of network input, or whole
+            images for a backend that resizes them.
         input_from_cam: (N, 3, 3) pinhole matrices of the inputs.
         ego_from_cam: (N, 4, 4) poses of the (rectified) optical frames.
         present: (N,) which cameras have an image. The others' pixels are zero and their matrices
             the identity; pooling leaves them out, so that neither has any effect.
     """
 
-    images: ImageArray
+    images: ImageArray | tuple[ImageArray, ...]
     input_from_cam: FloatArray
     ego_from_cam: FloatArray
     present: npt.NDArray[np.bool_]
@@ -134,14 +135,22 @@ class ViewRenderer:
         map_x, map_y = self._undistortion(calibration)
         return np.asarray(cv2.remap(resized, map_x, map_y, cv2.INTER_LINEAR))
 
+    def prepare(self, calibration: CameraCalibration) -> None:
+        """Make the maps that images of a calibration will need."""
+        if calibration.is_distorted:
+            self._undistortion(calibration)
+
     def _undistortion(self, calibration: CameraCalibration) -> tuple[MapArray, MapArray]:
         key = calibration.digest()
         with self._lock:
-            if key not in self._maps:
-                self._maps[key] = undistortion_maps(self.rule, calibration)
+            maps = self._maps.get(key)
+        if maps is None:
+            maps = undistortion_maps(self.rule, calibration)
+            with self._lock:
+                self._maps[key] = maps
                 while len(self._maps) > CACHED_MAPS:
                     self._maps.popitem(last=False)
-            return self._maps[key]
+        return maps
 
 
 class Preprocessor:
@@ -175,6 +184,29 @@ class Preprocessor:
             poses[slot] = ego_from_rectified(view)
         return NetworkInput(images, intrinsics, poses, present)
 
+    def whole_images(self, snapshot: Snapshot) -> NetworkInput | None:
+        """Return a snapshot's images as they are, or None if the rule is more than a resize.
+
+        That is so where a camera is missing or distorted, has another size than the others, or was
+        rendered before.
+
+        Raises:
+            KeyError: If the snapshot lacks one of the model's cameras and does not say so.
+        """
+        if set(self.cameras) & set(snapshot.missing):
+            return None
+        views = [snapshot.view(camera) for camera in self.cameras]
+        if any(view.is_network_input or view.calibration.is_distorted for view in views):
+            return None
+        if len({view.image.shape for view in views}) > 1:
+            return None
+        return NetworkInput(
+            images=tuple(view.image for view in views),
+            input_from_cam=np.stack([input_from_cam(self.rule, v.calibration) for v in views]),
+            ego_from_cam=np.stack([ego_from_rectified(v) for v in views]),
+            present=np.ones(len(views), dtype=np.bool_),
+        )
+
     def render(self, view: View) -> ImageArray:
         """Return one camera's input, (H, W, 3) uint8 RGB."""
         if not view.is_network_input:
@@ -203,8 +235,13 @@ def input_from_cam(rule: InputRule, calibration: CameraCalibration) -> FloatArra
 
 def ego_from_rectified(view: View) -> FloatArray:
     """Return the (4, 4) pose of the frame that the pinhole matrix of a view holds in."""
-    rectified_from_cam = rigid(view.calibration.rectified_from_cam, np.zeros(3))
-    return np.asarray(view.ego_from_cam @ inverse(rectified_from_cam))
+    return rectified_pose(view.calibration, view.ego_from_cam)
+
+
+def rectified_pose(calibration: CameraCalibration, ego_from_cam: FloatArray) -> FloatArray:
+    """Return the (4, 4) pose of the frame that the pinhole matrix of a calibration holds in."""
+    rectified_from_cam = rigid(calibration.rectified_from_cam, np.zeros(3))
+    return np.asarray(ego_from_cam @ inverse(rectified_from_cam))
 
 
 def resize(image: ImageArray, resized_hw: tuple[int, int], rule: InputRule) -> ImageArray:

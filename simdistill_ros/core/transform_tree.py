@@ -154,6 +154,13 @@ class TransformTree:
         with self._lock:
             return self._lookup(target, source, stamp_ns)
 
+    def is_static(self, target: str, source: str) -> bool:
+        """Tell whether the transform between two frames can change with time only by decree."""
+        with self._lock:
+            chains = {*self._chain(target), *self._chain(source)}
+            edges = [self._edges[frame] for frame in chains if frame in self._edges]
+            return all(edge.static for edge in edges)
+
     def lookup_fixed(
         self, target: str, target_ns: int, source: str, source_ns: int, fixed: str
     ) -> FloatArray:

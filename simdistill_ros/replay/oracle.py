@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from simdistill_ros.core.boxes import (
     empty_detections,
     transform_detections,
 )
+from simdistill_ros.core.calibration_change import CameraGeometry
 from simdistill_ros.core.camera import project_points
 from simdistill_ros.core.frames import EGO_FRAME, FloatArray, inverse, transform_points
 from simdistill_ros.core.snapshot import Snapshot, View
@@ -109,6 +110,9 @@ class OracleDetector:
         if self._motion_compensated:
             return records[camera].global_from_ego
         return max(records.values(), key=lambda r: r.stamp_ns).global_from_ego
+
+    def prepare_geometry(self, rig: Mapping[str, CameraGeometry]) -> None:
+        """Do nothing: geometry plays no part."""
 
     def close(self) -> None:
         """Nothing to release."""

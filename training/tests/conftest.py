@@ -22,8 +22,12 @@ from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.frames import inverse, rigid, rotation_about_z
 from simdistill_ros.core.lift_geometry import pooling_tables
 from simdistill_ros.core.model_card import ModelCard, load_model_card, model_card_from_dict
+from simdistill_ros.core.model_card_parts import TrainingCard
+from simdistill_ros.core.network.build import build_student
 from simdistill_ros.core.network.view_transform import batch_tables
 from simdistill_training.batch import Batch
+from simdistill_training.checkpoint import write_package
+from simdistill_training.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = REPOSITORY.parent / "shared" / "reference"
@@ -164,3 +168,32 @@ def _random_boxes(generator: np.random.Generator, card: ModelCard) -> Detections
         labels=np.arange(count) % len(card.classes),
         class_names=card.classes,
     )
+
+
+@pytest.fixture(scope="session")
+def plain(small_card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
+    """A package of a small network with seeded weights that see things."""
+    student = build_student(small_card)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weights in student.bev_network.head.tasks.named_parameters():
+            if name.endswith(".1.weight"):
+                weights.mul_(50)
+        for module in student.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # norms that folding must not forget
+                module.running_mean.normal_(0, 0.1, generator=generator)
+                module.running_var.uniform_(0.8, 1.2, generator=generator)
+        for name, weights in student.named_parameters():
+            if name.endswith(("offsets.weight", "attention.weight")):
+                weights.normal_(0, 0.3, generator=generator)  # attention that looks elsewhere
+    folder = tmp_path_factory.mktemp("plain")
+    training = TrainingCard(commit="none", data="seeded", seed=3)
+    return write_package(folder, small_card, student, training=training)
+
+
+@pytest.fixture(scope="session")
+def exported(plain: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
+    """The same package, exported by the command."""
+    folder = tmp_path_factory.mktemp("exported")
+    assert main(["export", str(plain.file.parent), str(folder)]) == 0
+    return load_model_card(folder)

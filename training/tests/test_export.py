@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from simdistill_ros.core.backends.base import BackendError
 from simdistill_ros.core.backends.choose import choose_backend
@@ -19,11 +18,8 @@ from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.detector import Detector
 from simdistill_ros.core.golden import load_golden, max_map_error, run_self_test
 from simdistill_ros.core.model_card import ModelCard, ModelCardError, load_model_card
-from simdistill_ros.core.model_card_parts import TrainingCard
-from simdistill_ros.core.network.build import build_student
 from simdistill_ros.core.onnx_interface import bev_interface, image_interface
 from simdistill_ros.core.preprocess import InputRule, Preprocessor
-from simdistill_training.checkpoint import write_package
 from simdistill_training.cli import main
 from simdistill_training.export import export_package
 from simdistill_training.onnx_lint import lint_graph
@@ -34,35 +30,6 @@ pytest.importorskip("onnxscript")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="session")
-def plain(small_card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
-    """A package of a small network with seeded weights that see things."""
-    student = build_student(small_card)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, weights in student.bev_network.head.tasks.named_parameters():
-            if name.endswith(".1.weight"):
-                weights.mul_(50)
-        for module in student.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):  # norms that folding must not forget
-                module.running_mean.normal_(0, 0.1, generator=generator)
-                module.running_var.uniform_(0.8, 1.2, generator=generator)
-        for name, weights in student.named_parameters():
-            if name.endswith(("offsets.weight", "attention.weight")):
-                weights.normal_(0, 0.3, generator=generator)  # attention that looks elsewhere
-    folder = tmp_path_factory.mktemp("plain")
-    training = TrainingCard(commit="none", data="seeded", seed=3)
-    return write_package(folder, small_card, student, training=training)
-
-
-@pytest.fixture(scope="session")
-def exported(plain: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
-    """The same package, exported by the command."""
-    folder = tmp_path_factory.mktemp("exported")
-    assert main(["export", str(plain.file.parent), str(folder)]) == 0
-    return load_model_card(folder)
 
 
 @pytest.fixture
@@ -199,6 +166,15 @@ def test_auto_takes_onnxruntime_on_the_cpu_and_says_why(exported: ModelCard) -> 
     assert isinstance(choice.backend, OnnxRuntimeBackend)
     assert choice.reason.startswith("onnxruntime ")
     assert "self-test: error" in choice.reason
+    assert choice.refused == ()
+
+
+def test_onnxruntime_serves_without_reading_the_weights_that_stand_in_its_graphs(
+    copy: ModelCard,
+) -> None:
+    (copy.file.parent / "weights.safetensors").unlink()
+    choice = choose_backend(copy)
+    assert isinstance(choice.backend, OnnxRuntimeBackend)
     assert choice.refused == ()
 
 

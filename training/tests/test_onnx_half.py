@@ -5,31 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx_models import model_of
 
 from simdistill_training.onnx_half import half_graph
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-
-
-def model_of(*nodes, shape=(1, 4), weights=None, inputs=("x",), output="y"):
-    tensors = [
-        numpy_helper.from_array(np.asarray(values, np.float32), name)
-        for name, values in (weights or {}).items()
-    ]
-    graph = helper.make_graph(
-        list(nodes),
-        "graph",
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name in inputs],
-        [helper.make_tensor_value_info(output, FLOAT, None)],
-        tensors,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
-    model.ir_version = 10
-    return onnx.shape_inference.infer_shapes(model)
 
 
 def types_of(model) -> dict[str, int]:

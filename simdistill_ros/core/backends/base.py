@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.lift_geometry import PoolingTables
 
 HeadMaps = list[dict[str, npt.NDArray[np.float32]]]
@@ -37,3 +39,23 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release the device's memory."""
+
+
+@runtime_checkable
+class FrameBackend(Backend, Protocol):
+    """A backend that goes from pixels to boxes itself, with nothing on the host between."""
+
+    def detect_frame(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        tables: PoolingTables,
+        score_threshold: float,
+    ) -> Detections:
+        """Return the boxes of one snapshot, bev frame, stamp zero, best score first.
+
+        Args:
+            images: (H, W, 3) uint8 RGB of each camera, in the card's order, all of one size:
+                network input, or whole undistorted images.
+            tables: Pooling tables of the snapshot's geometry.
+            score_threshold: Boxes must score above it.
+        """

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 from simdistill_ros.core.backends.base import Backend, BackendError
@@ -22,6 +24,7 @@ FP16: Precision = "fp16"
 INT8: Precision = "int8"
 PRECISIONS = (AUTO, FP32, FP16, INT8)
 FLOAT_ONLY = ("torch",)  # backends that know the weights, not the package's graphs
+NEED_GRAPHS = ("onnxruntime", "tensorrt")  # backends that know the graphs, not the weights
 Factory = Callable[[ModelCard, str], Backend]
 
 
@@ -46,6 +49,7 @@ def choose_backend(
     device: str = "cpu",
     *,
     precision: str = AUTO,
+    engine_folder: Path | None = None,
     factories: Mapping[str, Factory] | None = None,
 ) -> Choice:
     """Return the backend that a name and a precision stand for.
@@ -55,6 +59,7 @@ def choose_backend(
         name: `auto` for the best that passes its self-test, or the only one to try.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
         precision: `fp32`, `fp16`, `int8`, or `auto` for the fastest that the package has.
+        engine_folder: Where TensorRT's engines are kept; None: the user's cache folder.
         factories: Backends by name, the best first; None: those of this package.
 
     Raises:
@@ -63,7 +68,9 @@ def choose_backend(
         BackendError: If none passes; the message says why each was refused.
     """
     device = _resolved(device)
-    candidates = dict(factories) if factories is not None else backends(device)
+    candidates = dict(factories) if factories is not None else backends(device, engine_folder)
+    if name == "tensorrt" and name not in candidates:
+        raise ValueError(f"backend tensorrt: needs device cuda, got {device}")
     if name != AUTO and name not in candidates:
         raise ValueError(f"backend: expected {AUTO}, {', '.join(candidates)}; got {name!r}")
     if precision not in PRECISIONS:
@@ -83,11 +90,15 @@ def choose_backend(
     raise BackendError(f"no backend can run model {card.name}: " + "; ".join(refused))
 
 
-def backends(device: str) -> dict[str, Factory]:
+def backends(device: str, engine_folder: Path | None = None) -> dict[str, Factory]:
     """Return the backends of this package, the fastest on `cpu` or `cuda` first."""
-    known: dict[str, Factory] = {"onnxruntime": _onnxruntime, "torch": _torch}
-    order = ("onnxruntime", "torch") if device == "cpu" else ("torch", "onnxruntime")
-    return {name: known[name] for name in order}
+    known: dict[str, Factory] = {
+        "onnxruntime": _onnxruntime,
+        "tensorrt": partial(_tensorrt, engine_folder=engine_folder),
+        "torch": _torch,
+    }
+    order = {"cpu": ("onnxruntime", "torch"), "cuda": ("tensorrt", "torch", "onnxruntime")}
+    return {name: known[name] for name in order[device]}
 
 
 def _levels(card: ModelCard, name: str, device: str, precision: str) -> tuple[Precision, ...]:
@@ -103,7 +114,7 @@ def _is_left_out(name: str, card: ModelCard, level: Precision) -> bool:
     """Tell whether `auto` passes a backend by, because the package has nothing for it."""
     if level == INT8:
         return name in FLOAT_ONLY
-    return name == "onnxruntime" and card.onnx is None
+    return name in NEED_GRAPHS and card.onnx is None
 
 
 def _best_of(
@@ -161,10 +172,12 @@ def _resolved(device: str) -> str:
 
 
 def _torch(card: ModelCard, device: str) -> Backend:
-    from simdistill_ros.core.backends.torch_backend import TorchBackend
+    from simdistill_ros.core.backends.torch_backend import TorchBackend, TorchFrameBackend
 
+    if device == "cuda":
+        return TorchFrameBackend(card, device, card.precision)
     if card.precision != FP32:
-        raise BackendError(f"torch runs fp32 only, got {card.precision}")
+        raise BackendError(f"torch on the CPU runs fp32 only, got {card.precision}")
     return TorchBackend(card, device)
 
 
@@ -172,3 +185,9 @@ def _onnxruntime(card: ModelCard, device: str) -> Backend:
     from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(card, device)
+
+
+def _tensorrt(card: ModelCard, device: str, engine_folder: Path | None) -> Backend:
+    from simdistill_ros.core.backends.tensorrt_backend import TensorRtBackend
+
+    return TensorRtBackend(card, device, engine_folder)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -26,7 +27,9 @@ from simdistill_ros.core.onnx_interface import (
     image_interface,
 )
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+LOGGER = logging.getLogger(__name__)
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")  # the first that is there
 ELEMENT_TYPES = {"images": "tensor(uint8)"}  # everything else is float
 
 
@@ -38,11 +41,11 @@ class OnnxRuntimeBackend:
 
         Args:
             card: The model.
-            device: `cpu` or `cuda`.
+            device: `cpu`, or `cuda`, which is the CPU for builds of ONNX Runtime without it.
 
         Raises:
-            BackendError: If onnxruntime or the device is missing, the package has no ONNX files,
-                or ONNX Runtime refuses them.
+            BackendError: If onnxruntime is missing, the package has no ONNX files, or ONNX Runtime
+                refuses them.
             ModelCardError: If a file is missing, has another hash or does not fit the card.
         """
         if card.onnx is None:
@@ -50,12 +53,7 @@ class OnnxRuntimeBackend:
                 f"model {card.name} has no ONNX files: make them with `simdistill export`"
             )
         self._runtime = _onnxruntime()
-        self._provider = PROVIDERS[device]
-        if self._provider not in self._runtime.get_available_providers():
-            raise BackendError(
-                f"device {device}: this onnxruntime has no {self._provider}; "
-                "pip install onnxruntime-gpu in place of onnxruntime, or set device to cpu"
-            )
+        self._provider = self._provider_of(device)
         self._card = card
         self._image = self._session("onnx.image", card.onnx.image, image_interface(card))
         self._bev = self._session("onnx.bev", card.onnx.bev, bev_interface(card))
@@ -89,6 +87,17 @@ class OnnxRuntimeBackend:
         """Release the sessions' memory."""
         del self._image, self._bev
         self._tables = None
+
+    def _provider_of(self, device: str) -> str:
+        available = self._runtime.get_available_providers()
+        wanted = [name for name in CUDA_PROVIDERS if name in available and device == "cuda"]
+        if device == "cuda" and not wanted:
+            LOGGER.warning(
+                "device cuda: this onnxruntime has none of %s and runs on the CPU; "
+                "pip install onnxruntime-gpu in place of onnxruntime",
+                ", ".join(CUDA_PROVIDERS),
+            )
+        return wanted[0] if wanted else CPU_PROVIDER
 
     def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
         model = self._card.verified_bytes(key, entry)

@@ -3,36 +3,50 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from simdistill_ros.core.backends.base import BackendError, HeadMaps
+from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.device.frame import DeviceFrame
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.network.build import load_student
 from simdistill_ros.core.network.convolutions import fold_norms
+from simdistill_ros.core.network.swin import keep_constants
 from simdistill_ros.core.network.view_transform import batch_tables
+
+KEPT_FRAMES = 2
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchBackend:
     """The student as a module in eval mode."""
 
-    def __init__(self, card: ModelCard, device: str = "cpu") -> None:
+    def __init__(self, card: ModelCard, device: str = "cpu", precision: str = "fp32") -> None:
         """Build the network and load its weights.
 
         Args:
             card: The model; without weights the network is initialised from the card's seed.
             device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+            precision: Key of `DTYPES`; geometry, probabilities and sums are float32 in each.
 
         Raises:
-            BackendError: If the device is not there.
+            BackendError: If the device or the precision is not there.
             ModelCardError: If the weights do not fit the card.
         """
+        if precision not in DTYPES:
+            raise BackendError(f"torch: expected precision {', '.join(DTYPES)}; got {precision!r}")
+        self._card, self._precision = card, precision
         self._device = resolve_device(device)
         student = load_student(card).eval()
         fold_norms(student)
-        self._student = student.to(self._device)
+        keep_constants(student)
+        self._student = student.to(self._device, DTYPES[precision])
         # The module's `to` knows the keyword, its type stub does not.
         self._student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = _per_channel(card.image.mean, self._device)
@@ -42,14 +56,14 @@ class TorchBackend:
     @property
     def description(self) -> str:
         """What runs where."""
-        return f"torch {torch.__version__} on {self._device}"
+        return f"torch {torch.__version__} on {self._device}, {self._precision}"
 
     @torch.inference_mode()
     def infer(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> HeadMaps:
         """Run the network on one snapshot; see `Backend.infer`."""
         pixels = torch.from_numpy(images).to(self._device)
         pixels = pixels.permute(0, 3, 1, 2).float().div_(255.0)  # (N, 3, H, W), channels last
-        normalised = (pixels - self._mean) / self._std
+        normalised = ((pixels - self._mean) / self._std).to(DTYPES[self._precision])
         heads = self._student(normalised[None], self._on_device(tables))
         return [{name: maps[0].float().cpu().numpy() for name, maps in task.items()}
                 for task in heads]  # fmt: skip
@@ -65,6 +79,42 @@ class TorchBackend:
         if self._tables is None or self._tables[0] is not tables:
             self._tables = (tables, batch_tables([tables]).to(self._device))
         return self._tables[1]
+
+
+class TorchFrameBackend(TorchBackend):
+    """The same from pixels to boxes: on CUDA one graph replay a frame."""
+
+    def __init__(self, card: ModelCard, device: str = "cuda", precision: str = "fp32") -> None:
+        """Build the network and load its weights; see `TorchBackend`."""
+        super().__init__(card, device, precision)
+        if self._device.type == "cuda" and precision == "fp32":
+            # Convolutions would round their inputs to 10 bits, which the self-test refuses.
+            torch.backends.cudnn.allow_tf32 = False
+        self._frames: OrderedDict[tuple[int, int], DeviceFrame] = OrderedDict()
+
+    def detect_frame(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        tables: PoolingTables,
+        score_threshold: float,
+    ) -> Detections:
+        """Return the boxes of one snapshot; see `FrameBackend.detect_frame`."""
+        return self.frame_of((images[0].shape[0], images[0].shape[1])).detect(
+            images, tables, score_threshold
+        )
+
+    def frame_of(self, image_hw: tuple[int, int]) -> DeviceFrame:
+        """Return the frame for images of a size: network input, or the rig's whole images."""
+        if image_hw not in self._frames:
+            self._frames[image_hw] = DeviceFrame(self._student, self._card, image_hw, self._device)
+            while len(self._frames) > KEPT_FRAMES:
+                self._frames.popitem(last=False)
+        return self._frames[image_hw]
+
+    def close(self) -> None:
+        """Release the device's memory."""
+        self._frames.clear()
+        super().close()
 
 
 def resolve_device(name: str) -> torch.device:

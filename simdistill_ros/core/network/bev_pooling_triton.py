@@ -34,8 +34,10 @@ class PoolingLaunch:
 DEFAULT_LAUNCH = PoolingLaunch()
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def weighted_rows(depth, depth_offset, context, context_offset, is_entry, is_loaded):  # type: ignore[no-untyped-def]
+@triton.jit
+def weighted_rows(  # type: ignore[no-untyped-def]
+    depth, depth_offset, context, context_offset, is_entry, is_loaded
+):
     """Return the float32 sum of depth * context over a block of entries."""
     weight = tl.load(depth + depth_offset, mask=is_entry, other=0.0).to(tl.float32)
     rows = tl.load(context + context_offset, mask=is_loaded, other=0.0).to(tl.float32)

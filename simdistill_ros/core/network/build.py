@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
@@ -46,6 +45,8 @@ def load_student(card: ModelCard) -> Student:
     student = build_student(card).eval()
     path = card.verified_weights()
     if path is not None:
+        from safetensors.torch import load_file  # untrained models do without
+
         try:
             student.load_state_dict(load_file(path))
         except Exception as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -82,6 +83,11 @@ class ResidualBlock(nn.Module):
             self.second(self.first(features)) + self.shortcut(features)
         )
         return output
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return half precision as float32, for geometry and probabilities; others as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def fold_norms(network: nn.Module) -> int:

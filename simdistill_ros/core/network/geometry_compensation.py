@@ -12,7 +12,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from simdistill_ros.core.network.sampling import SumForm, bilinear_corners, weighted_row_sums
+from simdistill_ros.core.network.convolutions import at_least_float32
+from simdistill_ros.core.network.sampling import (
+    SumForm,
+    bilinear_corners,
+    triton_sampling,
+    weighted_row_sums,
+)
 
 
 class GeometryCompensation(nn.Module):
@@ -94,18 +100,26 @@ class DeformableAttention(nn.Module):
         batch, channels, height, width = features.shape
         rows = features.flatten(2).transpose(1, 2)  # (B, H * W, C)
         positions_px, weights = self.places(rows)
-        index, corner_weights = bilinear_corners(positions_px, self.map_hw)
-        index = index + self._first_rows(batch, features.device)
         # Row ((b * H * W + cell) * heads + head) of the values holds that head's channels.
         values = self.value(rows).reshape(-1, channels // self.heads)
-        mixed = weighted_row_sums(
+        mixed = self._mixed(values, positions_px, weights)
+        output: Tensor = self.projection(mixed.view(batch, height * width, channels))
+        return output.transpose(1, 2).reshape(batch, channels, height, width)
+
+    def _mixed(self, values: Tensor, positions_px: Tensor, weights: Tensor) -> Tensor:
+        """Return the weighted samples of each cell and head, (B * H * W * heads, C / heads)."""
+        kernel = triton_sampling() if values.is_cuda and self.sum_form == "bag" else None
+        if kernel is not None and not torch.is_grad_enabled():
+            sums: Tensor = kernel.sampled_sums(values, positions_px, weights, self.map_hw)
+            return sums
+        index, corner_weights = bilinear_corners(positions_px, self.map_hw)
+        index = index + self._first_rows(len(positions_px), values.device)
+        return weighted_row_sums(
             values,
-            (index * self.heads + self._head_index(features.device)).flatten(0, 2),
+            (index * self.heads + self._head_index(values.device)).flatten(0, 2),
             (corner_weights * weights[..., None]).flatten(0, 2),
             self.sum_form,
         )
-        output: Tensor = self.projection(mixed.view(batch, height * width, channels))
-        return output.transpose(1, 2).reshape(batch, channels, height, width)
 
     def places(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return where each cell looks, and how much weight each place gets.
@@ -120,14 +134,15 @@ class DeformableAttention(nn.Module):
         height, width = self.map_hw
         query = rows + self.position_embedding()
         shape = (*rows.shape[:2], self.heads, self.points)
-        offsets = self.offsets(query).view(*shape, 2)
+        offsets = at_least_float32(self.offsets(query)).view(*shape, 2)
         v, u = torch.meshgrid(
             torch.arange(height, device=rows.device),
             torch.arange(width, device=rows.device),
             indexing="ij",
         )
         own = torch.stack([u.flatten(), v.flatten()], -1) + self.shift_px  # (H * W, 2)
-        return own[:, None, None] + offsets, self.attention(query).view(shape).softmax(-1)
+        attention = at_least_float32(self.attention(query)).view(shape)
+        return own[:, None, None] + offsets, attention.softmax(-1)
 
     def position_embedding(self) -> Tensor:
         """Return the learned embedding of each cell, (H * W, C)."""

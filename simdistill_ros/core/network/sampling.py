@@ -8,6 +8,8 @@ Summing weighted rows is an embedding bag (`bag`, the fastest form on CPUs) or a
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -64,6 +66,16 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
         gathered = gathered.view(*index.shape[:2], -1)  # (M, P, C)
         total = total + (gathered * weight[..., corner, None]).sum(1)
     return total
+
+
+@lru_cache(maxsize=1)
+def triton_sampling() -> ModuleType | None:
+    """Return the module of the Triton kernel, or None where there is no Triton."""
+    try:
+        from simdistill_ros.core.network import sampling_triton
+    except ImportError:
+        return None
+    return sampling_triton
 
 
 def use_sum_form(network: nn.Module, form: SumForm) -> None:

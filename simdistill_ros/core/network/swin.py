@@ -31,6 +31,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_bias, std=0.02)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.projection = nn.Linear(channels, channels)
+        self.kept: dict[str, Tensor] | None = None  # see `keep_constants`
 
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
         """Attend within each window.
@@ -43,7 +44,7 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(windows).reshape(count, tokens, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B * W, heads, T, C / heads)
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        index = torch.from_numpy(_relative_index(self.window)).to(logits.device)
+        index = _constant(self.kept, "index", _relative_index(self.window), like=logits)
         logits = logits + self.relative_bias[index].permute(2, 0, 1)
         if mask is not None:
             per_image = (-1, len(mask), self.heads, tokens, tokens)
@@ -69,6 +70,7 @@ class SwinBlock(nn.Module):
         """Build the block; `shift` rolls the map before it is cut into windows."""
         super().__init__()
         self.window, self.shift, self.drop_path = window, shift, drop_path
+        self.kept: dict[str, Tensor] | None = None  # see `keep_constants`
         self.norm1 = nn.LayerNorm(channels)
         self.attention = WindowAttention(channels, heads, window)
         self.norm2 = nn.LayerNorm(channels)
@@ -92,8 +94,8 @@ class SwinBlock(nn.Module):
         mask = None
         if shift:
             padded = torch.roll(padded, (-shift, -shift), (1, 2))
-            mask = torch.from_numpy(_shift_mask(rows, columns, window, shift))
-            mask = mask.to(tokens.device, tokens.dtype)
+            values = _shift_mask(rows, columns, window, shift)
+            mask = _constant(self.kept, f"mask {rows} {columns}", values, like=tokens)
         windows = padded.view(batch, rows, window, columns, window, channels).transpose(2, 3)
         windows = self.attention(windows.reshape(-1, window * window, channels), mask)
         windows = windows.view(batch, rows, columns, window, window, channels).transpose(2, 3)
@@ -198,6 +200,30 @@ def _init_linear(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def keep_constants(network: nn.Module) -> None:
+    """Make every window attention keep its index and mask on the device after the first run.
+
+    For inference only, with images of one size: a CUDA graph must not copy them from the host.
+    """
+    for module in network.modules():
+        if isinstance(module, WindowAttention | SwinBlock):
+            module.kept = {}
+
+
+def _constant(
+    kept: dict[str, Tensor] | None, key: str, values: npt.NDArray[np.generic], *, like: Tensor
+) -> Tensor:
+    """Return values on the device of a tensor, floats in its type, from `kept` where they are."""
+    if kept is not None and key in kept:
+        return kept[key]
+    constant = torch.from_numpy(values).to(like.device)
+    if constant.is_floating_point():
+        constant = constant.to(like.dtype)
+    if kept is not None:
+        kept[key] = constant
+    return constant
 
 
 # The cached values are arrays: a tensor that is made while a network is traced for export, or in

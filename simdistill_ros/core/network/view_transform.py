@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.network.bev_pooling import pool_rows, pool_rows_of_two
-from simdistill_ros.core.network.convolutions import ConvNorm
+from simdistill_ros.core.network.convolutions import ConvNorm, at_least_float32
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -163,7 +163,7 @@ class LiftHead(nn.Module):
             Depth probabilities (B, D, Hf, Wf) and context (B, Hf, Wf, context_channels).
         """
         output = self.output(self.hidden(features))
-        depth = output[:, : self.depth_bins].softmax(1)
+        depth = at_least_float32(output[:, : self.depth_bins]).softmax(1)
         return depth, output[:, self.depth_bins :].permute(0, 2, 3, 1)
 
 

@@ -191,9 +191,14 @@ def test_an_unknown_backend_names_the_known_ones(package: ModelCard) -> None:
         choose_backend(package, "tensorflow")
 
 
-def test_torch_comes_first_on_cuda_and_onnxruntime_on_the_cpu() -> None:
+def test_tensorrt_comes_first_on_cuda_and_onnxruntime_on_the_cpu() -> None:
     assert list(backends("cpu")) == ["onnxruntime", "torch"]
-    assert list(backends("cuda")) == ["torch", "onnxruntime"]
+    assert list(backends("cuda")) == ["tensorrt", "torch", "onnxruntime"]
+
+
+def test_tensorrt_on_the_cpu_is_a_clear_error(package: ModelCard) -> None:
+    with pytest.raises(ValueError, match="backend tensorrt: needs device cuda, got cpu"):
+        choose_backend(package, "tensorrt")
 
 
 def with_int8(card: ModelCard) -> ModelCard:

@@ -52,10 +52,34 @@ def test_a_missing_file_is_named(package: ModelCard) -> None:
         OnnxRuntimeBackend(card)
 
 
-def test_a_device_that_onnxruntime_was_not_built_for_is_a_clear_error(package: ModelCard) -> None:
-    import onnxruntime
+@pytest.mark.parametrize(
+    ("device", "available", "taken"),
+    [
+        ("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"], "CPUExecutionProvider"),
+        ("cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"], "CUDAExecutionProvider"),
+        ("cuda", ["TensorrtExecutionProvider"], "TensorrtExecutionProvider"),
+        ("cuda", ["CPUExecutionProvider"], "CPUExecutionProvider"),
+    ],
+)
+def test_the_provider_is_that_of_the_device_where_there_is_one_else_the_cpus_with_a_warning(
+    package: ModelCard,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    device: str,
+    available: list[str],
+    taken: str,
+) -> None:
+    asked: list[list[str]] = []
 
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has CUDA")
-    with pytest.raises(BackendError, match=r"device cuda.*onnxruntime-gpu"):
-        OnnxRuntimeBackend(with_onnx(package, b"no model"), "cuda")
+    def session(*_: object, providers: list[str]) -> None:
+        asked.append(providers)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: available)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    with pytest.raises(BackendError, match="seen enough"):
+        OnnxRuntimeBackend(with_onnx(package, b"no model"), device)
+    assert asked == [[taken]]
+    assert ("runs on the CPU" in caplog.text) == (
+        device == "cuda" and taken == "CPUExecutionProvider"
+    )

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels to boxes in one go against the same card's preprocess, network and decode one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from simdistill_ros.core.backends.base import BackendError, FrameBackend
+from simdistill_ros.core.backends.torch_backend import TorchBackend, TorchFrameBackend
+from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.camera import CameraCalibration
+from simdistill_ros.core.detector import Detector
+from simdistill_ros.core.frames import rigid, rotation_about_z
+from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
+from simdistill_ros.core.snapshot import Snapshot, View
+
+K = np.array([[90.0, 0.0, 79.5], [0.0, 90.0, 40.0], [0.0, 0.0, 1.0]])
+OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+@pytest.fixture
+def card_data(models_folder) -> dict[str, Any]:
+    """Return `tiny` with two cameras, 32 x 64 pixels and a 16 x 16 map."""
+    data = yaml.safe_load((models_folder / "tiny" / "model.yaml").read_text())
+    data["cameras"] = ["front", "back"]
+    data["image"] |= {"input_hw": [32, 64], "resized_width_px": 72}
+    data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 12.0, "step_m": 1.0}
+    data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-12.8, 12.8]}
+    data["decode"] |= {"max_candidates": 60, "score_threshold": 0.05}
+    data["weights"] = None
+    return data
+
+
+def snapshot_of(card: ModelCard, seed: int = 0, **calibration: Any) -> Snapshot:
+    views = []
+    for index, camera in enumerate(card.cameras):
+        coarse = np.random.default_rng(seed + index).integers(0, 256, (9, 16, 3), np.uint8)
+        image = cv2.resize(coarse, (160, 90), interpolation=cv2.INTER_CUBIC)
+        pose = rigid(rotation_about_z(np.pi * index) @ OPTICAL, [1.0, 0.0, 1.5])
+        camera_model = CameraCalibration(160, 90, K, **calibration)
+        views.append(View(camera, 0, image, camera_model, pose))
+    return Snapshot(42, tuple(views))
+
+
+def assert_same(actual: Detections, expected: Detections, tolerance: float = 1e-4) -> None:
+    assert (actual.frame, actual.stamp_ns) == (expected.frame, expected.stamp_ns)
+    np.testing.assert_array_equal(actual.labels, expected.labels)
+    for name in ("centers_m", "sizes_lwh_m", "yaws_rad", "velocities_mps", "scores"):
+        np.testing.assert_allclose(
+            getattr(actual, name), getattr(expected, name), atol=tolerance, err_msg=name
+        )
+
+
+def step_by_step(card: ModelCard) -> Detector:
+    return Detector(card, TorchBackend(card))
+
+
+def in_one_go(card: ModelCard) -> Detector:
+    return Detector(card, TorchFrameBackend(card, "cpu"))
+
+
+def test_the_backend_says_by_its_methods_that_it_goes_from_pixels_to_boxes(card_data) -> None:
+    card = model_card_from_dict(card_data)
+
+    assert isinstance(TorchFrameBackend(card, "cpu"), FrameBackend)
+    assert not isinstance(TorchBackend(card), FrameBackend)
+
+
+def test_whole_images_give_the_boxes_of_the_single_steps(card_data) -> None:
+    card = model_card_from_dict(card_data)
+
+    boxes = in_one_go(card).detect(snapshot_of(card))
+
+    assert_same(boxes, step_by_step(card).detect(snapshot_of(card)))
+    assert len(boxes) > 20
+    assert boxes.frame == "base_link"
+
+
+def test_distorted_cameras_are_rendered_on_the_host_first(card_data) -> None:
+    card = model_card_from_dict(card_data)
+    lens = {"distortion": (-0.3, 0.1, 0.0, 0.0, 0.0), "distortion_model": "plumb_bob"}
+    snapshot = snapshot_of(card, **lens)
+
+    boxes = in_one_go(card).detect(snapshot)
+
+    assert_same(boxes, step_by_step(card).detect(snapshot))
+    straight = step_by_step(card).detect(snapshot_of(card))
+    assert not np.array_equal(boxes.scores[:5], straight.scores[:5])
+
+
+def test_buffers_hold_the_newest_frame_calibration_and_threshold(card_data) -> None:
+    card = model_card_from_dict(card_data)
+    first, second = snapshot_of(card, 0), snapshot_of(card, 10)
+    turn = rigid(rotation_about_z(0.4), [0.0, 0.5, 0.0])
+    views = tuple(replace(view, ego_from_cam=turn @ view.ego_from_cam) for view in second.views)
+    moved = replace(second, views=views)
+    detector, reference = in_one_go(card), step_by_step(card)
+
+    for snapshot, threshold in ((first, None), (second, 0.08), (moved, 0.08), (first, 0.05)):
+        boxes = detector.detect(snapshot, threshold)
+        assert_same(boxes, reference.detect(snapshot, threshold))
+
+
+def test_a_swin_student_runs_in_one_go_too(card_data) -> None:
+    card_data["encoder"] = {"kind": "swin", "embed_channels": 8, "depths": [2, 2, 2, 2],
+                            "heads": [1, 2, 2, 2], "window": 3, "mlp_ratio": 2,
+                            "drop_path": 0.0}  # fmt: skip
+    card = model_card_from_dict(card_data)
+    detector, reference = in_one_go(card), step_by_step(card)
+
+    for seed in (0, 5):  # the second run uses the masks that the first one made
+        boxes = detector.detect(snapshot_of(card, seed))
+        assert_same(boxes, reference.detect(snapshot_of(card, seed)))
+
+
+def test_half_precision_moves_scores_by_little(card_data) -> None:
+    card = model_card_from_dict(card_data)
+    backend = TorchFrameBackend(card, "cpu", "bf16")
+
+    boxes = Detector(card, backend).detect(snapshot_of(card), 0.0)
+
+    expected = step_by_step(card).detect(snapshot_of(card), 0.0)
+    assert "bf16" in backend.description
+    np.testing.assert_allclose(boxes.scores[:20], expected.scores[:20], atol=0.02)
+    assert not np.array_equal(boxes.scores[:20], expected.scores[:20])
+
+
+def test_an_unknown_precision_is_refused_by_name(card_data) -> None:
+    with pytest.raises(BackendError, match="expected precision fp32, fp16, bf16; got 'int8'"):
+        TorchFrameBackend(model_card_from_dict(card_data), "cpu", "int8")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_a_replayed_graph_gives_the_cpus_boxes_after_a_new_calibration(
+    card_data, precision: str
+) -> None:
+    card = model_card_from_dict(card_data)
+    detector = Detector(card, TorchFrameBackend(card, "cuda", precision))
+    reference = step_by_step(card)
+    tolerance = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}[precision]
+
+    for seed in (0, 3, 6):
+        snapshot = snapshot_of(card, seed)
+        views = tuple(
+            replace(
+                v, ego_from_cam=rigid(rotation_about_z(0.1 * seed), np.zeros(3)) @ v.ego_from_cam
+            )
+            for v in snapshot.views
+        )
+        turned = replace(snapshot, views=views)
+        actual, expected = detector.detect(turned, 0.0), reference.detect(turned, 0.0)
+        np.testing.assert_allclose(actual.scores[:20], expected.scores[:20], atol=tolerance)
+        if precision == "fp32":
+            assert_same(actual, expected, tolerance)
