@@ -288,7 +288,7 @@ NO_OUTPUT = (
             pictures(lambda image: np.random.default_rng(0).integers(
                 0, 3, image.shape).astype(np.uint8), "cam_back"), "image_black", ("cam_back",)),
     Planted("the picture is overexposed",
-            pictures(lambda image: np.where(np.arange(image.shape[0])[:, None, None] < 200,
+            pictures(lambda image: np.where(np.arange(image.shape[0])[:, None, None] < 150,
                                             255, image).astype(np.uint8), "cam_back"),
             "image_overexposed", ("cam_back",)),
 )  # fmt: skip

@@ -38,7 +38,7 @@ def test_a_resized_image_with_the_calibration_of_the_whole_one_is_only_mentioned
     assert named(diagnosis) == set()
     (scaled,) = [f for f in diagnosis.findings if f.code == "info_scaled"]
     assert scaled.subjects == ("cam_back",)
-    assert scaled.text == "the image is 240x135, CameraInfo says 480x270"
+    assert scaled.text == "the image is 176x99, CameraInfo says 352x198"
 
 
 def test_every_finding_is_planted_or_made_by_hand_in_some_test():
