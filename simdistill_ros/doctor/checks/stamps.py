@@ -114,10 +114,11 @@ def check_zero(rig: Rig) -> list[Finding]:
     return findings
 
 
-def _least_age_ns(camera: CameraSeen) -> int:
-    """Return the shortest time from stamp to arrival: the one that waited in no queue."""
+def _young_age_ns(camera: CameraSeen) -> int:
+    """Return the lower quartile of the times from stamp to arrival: those that met no queue."""
     pairs = zip(camera.images.arrivals_ns, camera.images.stamps_ns, strict=True)
-    return min(arrival - stamp for arrival, stamp in pairs if stamp > 0)
+    ages = sorted(arrival - stamp for arrival, stamp in pairs if stamp > 0)
+    return ages[len(ages) // 4]
 
 
 def check_clocks(rig: Rig) -> list[Finding]:
@@ -142,7 +143,7 @@ def _wrong_epoch(cameras: list[CameraSeen], ages_ns: dict[str, int]) -> list[Fin
 
 
 def _offsets(rig: Rig, cameras: list[CameraSeen]) -> list[Finding]:
-    ages_ns = {camera.name: _least_age_ns(camera) for camera in cameras}
+    ages_ns = {camera.name: _young_age_ns(camera) for camera in cameras}
     middle = median_low(ages_ns.values())
     limit = max(rig.plan.tolerance_ns, 80 * MS)
     findings = []
