@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every measurement, keep the numbers as JSON and rewrite benchmarks/README.md from them.
 
-`python -m benchmarks load` is the long one; `python -m benchmarks jpeg_scaling` needs real images.
-Both have result files of their own.
+`python -m benchmarks load` is the long one; `detector` compares every way from JPEGs to boxes;
+`jpeg_scaling` needs real images. They have result files of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import camera_loss
+from benchmarks import camera_loss, detector_paths, ego_motion, lifecycle_memory
 from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
@@ -23,7 +23,7 @@ from benchmarks.bench_node import bench_node
 from benchmarks.bench_pooling import bench_pooling
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
-from benchmarks.tables import render
+from benchmarks.tables import paths_table, render
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -33,6 +33,9 @@ def main() -> None:
     """Measure, save, render; or run the measurement that the first argument names."""
     own = {
         "camera_loss": camera_loss.main,
+        "detector": compare_paths,
+        "ego_motion": ego_motion.main,
+        "lifecycle_memory": lifecycle_memory.main,
         "load": load,
         "jpeg_scaling": jpeg_scaling,
         "pooling": pooling,
@@ -65,11 +68,28 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ("detector", lambda: bench_detector(*detector)),
         ("pooling", lambda: bench_pooling(min(arguments.rounds, 20))),
         ("node", lambda: bench_node(arguments.seconds)),
+        ("node_near", lambda: bench_node(arguments.seconds, "near")),
         ("sync", bench_sync),
     ):
         print(f"measuring {name} ...", flush=True)
         results[name] = run()
     return results
+
+
+def compare_paths(own_arguments: list[str]) -> None:
+    """Measure every path from JPEGs to boxes, save, render."""
+    arguments = detector_paths.arguments(own_arguments)
+    results: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+    }
+    results["paths"] = detector_paths.bench_paths(
+        arguments.model, arguments.rounds, arguments.threads
+    )
+    print("\n".join(paths_table(results["paths"])))
+    if not arguments.no_save:
+        save(results, "-paths")
+        (FOLDER / "README.md").write_text(render(RESULTS))
 
 
 def load(own_arguments: list[str]) -> None:

@@ -13,7 +13,7 @@ import simplejpeg
 
 from benchmarks.machine import percentiles
 from simdistill_ros.core.camera import CameraCalibration
-from simdistill_ros.core.frames import rigid, rotation_about_z
+from simdistill_ros.core.frames import FloatArray, rigid, rotation_about_z
 from simdistill_ros.core.images import decode_jpeg_png
 from simdistill_ros.core.snapshot import Snapshot, View
 from simdistill_ros.load_detector import detector_of_model
@@ -37,10 +37,15 @@ def snapshot_of(jpegs: dict[str, bytes], pool: ThreadPoolExecutor) -> Snapshot:
     images = dict(zip(jpegs, pool.map(decode_jpeg_png, jpegs.values()), strict=True))
     views = []
     for index, (camera, image) in enumerate(images.items()):
-        rotation = rotation_about_z(2 * np.pi * index / len(jpegs)) @ CAM_FROM_EGO_AXES
         calibration = CameraCalibration(WIDTH, HEIGHT, K)
-        views.append(View(camera, 0, image, calibration, rigid(rotation, [1.0, 0.0, 1.5])))
+        views.append(View(camera, 0, image, calibration, ring_pose(index, len(jpegs))))
     return Snapshot(0, tuple(views))
+
+
+def ring_pose(index: int, count: int) -> FloatArray:
+    """Return ego_from_cam (4, 4) of one of `count` cameras in a ring."""
+    rotation = rotation_about_z(2 * np.pi * index / count) @ CAM_FROM_EGO_AXES
+    return rigid(rotation, [1.0, 0.0, 1.5])
 
 
 def bench_detector(model: str, rounds: int, threads: int, backend: str = "auto") -> dict[str, Any]:

@@ -24,11 +24,11 @@ from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 from simdistill_ros.resources import share_folder
 
 DOMAIN = 98
+LEGACY_DISTRIBUTIONS = ("humble", "iron", "jazzy")  # their Fast DDS knows the older variable
 SAMPLE_S = 0.5
 WARM_UP_S = 2.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
-RATE_HZ = 1000 / PERIOD_MS * len(OFFSETS_MS)
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Turn:
 
     Attributes:
         sent: Images that the rig published.
-        ms_per_image: Processor time of the subject, per image, after a warm-up.
+        ms_per_image: Processor time of the subject, per image it received, after a warm-up.
         rss_mib: (time in s, resident memory) samples.
         rig: The rig's report.
         report: The subject's report.
@@ -84,7 +84,7 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
         assert rig.stdout is not None
         if rig.stdout.readline().strip() != "go":
             raise RuntimeError(f"the rig did not start; is {subject} running?")
-        cpu, rss = _watch(listener.pid, rig, seconds)
+        cpu_share, rss = _watch(listener.pid, rig, seconds)
         rig_report = json.loads(rig.communicate(timeout=60)[0])
         listener.send_signal(signal.SIGTERM)
         output = listener.communicate(timeout=60)[0]
@@ -92,7 +92,9 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
         for process in (rig, listener):
             process.kill()
     report = json.loads(output.strip().splitlines()[-1])
-    return Turn(rig_report["images"], cpu, rss, rig_report, report)
+    sent = rig_report["images"]
+    received_per_s = rig_report["rate_hz"] * len(OFFSETS_MS) * max(report["received"], 1) / sent
+    return Turn(sent, cpu_share * 1e3 / received_per_s, rss, rig_report, report)
 
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -102,10 +104,11 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
         **PROCESS_ENVIRONMENT,
         "OMP_NUM_THREADS": "1",  # so that all work is on threads that are told apart
         "FASTDDS_DEFAULT_PROFILES_FILE": profile,
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
         "ROS_DOMAIN_ID": str(DOMAIN),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
+    if os.environ.get("ROS_DISTRO") in LEGACY_DISTRIBUTIONS:
+        environment["FASTRTPS_DEFAULT_PROFILES_FILE"] = profile
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -113,7 +116,11 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
 def _watch(
     pid: int, rig: subprocess.Popen[str], seconds: float
 ) -> tuple[float, list[tuple[float, float]]]:
-    """Sample a process while the rig publishes; return its milliseconds an image and its memory."""
+    """Sample a process while the rig publishes.
+
+    Returns:
+        The share of a core that it used after a warm-up, and its memory over time.
+    """
     start_s = time.monotonic()
     warm_s = min(WARM_UP_S, seconds / 4)
     samples: list[tuple[float, float, float]] = []
@@ -123,9 +130,8 @@ def _watch(
         samples.append((time.monotonic() - start_s, cpu_s, rss_mib))
     warm = [sample for sample in samples if sample[0] >= warm_s] or samples
     (first_s, first_cpu_s, _), (last_s, last_cpu_s, _) = warm[0], warm[-1]
-    images = max(last_s - first_s, SAMPLE_S) * RATE_HZ
     rss = [(round(at_s, 1), round(rss_mib, 1)) for at_s, _, rss_mib in samples]
-    return (last_cpu_s - first_cpu_s) * 1e3 / images, rss
+    return (last_cpu_s - first_cpu_s) / max(last_s - first_s, SAMPLE_S), rss
 
 
 def _cpu_and_memory(pid: int) -> tuple[float, float]:

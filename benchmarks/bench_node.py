@@ -25,13 +25,14 @@ DOMAIN = 97
 WARM_UP_SETS = 6
 
 
-def bench_node(seconds: float) -> dict[str, Any]:
+def bench_node(seconds: float, jpeg_scaling: str = "exact") -> dict[str, Any]:
     """Return percentiles of the node's stages, milliseconds, and how many sets were answered."""
     environment = {**PROCESS_ENVIRONMENT, **os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
     command = [sys.executable, "-m", "benchmarks.load_subjects", "node", "jpeg"]
+    command += ["-p", f"input.jpeg_scaling:={jpeg_scaling}"]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        return _drive(seconds)
+        return {**_drive(seconds), "jpeg_scaling": jpeg_scaling}
     finally:
         child.terminate()
         child.wait(10)

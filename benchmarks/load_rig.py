@@ -36,7 +36,7 @@ OFFSETS_MS = {
     "cam_back_left": 43,
 }
 PERIOD_MS = 1000 / 12
-CONNECT_S = 30.0
+CONNECT_S = 120.0
 
 
 def image_topic(camera: str, kind: str) -> str:

@@ -102,7 +102,9 @@ def run_node() -> dict[str, Any]:
     node = DetectorNode(lambda _: stub_detector())
     if not node.autostart():
         raise RuntimeError("the node did not become active; see its log")
+    started_s = cpu_of_threads()
     spin(node)
+    cpu_s = {part: after - started_s[part] for part, after in cpu_of_threads().items()}
     parts = node._parts()
     assert parts.sync is not None
     assert parts.pipeline is not None
@@ -113,7 +115,7 @@ def run_node() -> dict[str, Any]:
         "pipeline": {name: str(value) for name, value in parts.pipeline.values().items()},
         "latency_ms": parts.pipeline.percentiles_ms(),
         "faults": {name: dict(one.counts) for name, one in health.items() if one.counts},
-        "cpu_s": cpu_of_threads(),
+        "cpu_s": {part: round(seconds, 2) for part, seconds in cpu_s.items()},
     }
     node.close()
     node.destroy_node()
@@ -141,7 +143,7 @@ def cpu_of_threads() -> dict[str, float]:
         elif name.startswith(("detector", "preprocess")):
             part = "worker"
         seconds[part] += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-    return {part: round(value, 2) for part, value in seconds.items()}
+    return seconds
 
 
 if __name__ == "__main__":

@@ -42,9 +42,12 @@ def _page(run: dict[str, Any]) -> str:
     for name, title in (
         ("detector", "Detector, six JPEGs in, boxes out"),
         ("node", "Node overhead"),
+        ("node_near", "Node overhead, JPEGs decoded smaller"),
     ):
         if name in run:
             lines += [f"### {title}\n", _facts(run[name]), *_stage_table(run[name]["stages_ms"])]
+    if "paths" in run:
+        lines += paths_table(run["paths"])
     for kind in ("raw", "jpeg"):
         if f"load_{kind}" in run:
             lines += _load(run[f"load_{kind}"])
@@ -88,6 +91,20 @@ def _stage_table(stages: dict[str, dict[str, float]]) -> list[str]:
         numbers = " | ".join(f"{row[key]:.2f}" for key in ("min", "p50", "p95", "p99"))
         lines.append(f"| {stage.replace('_', ' ')} | {numbers} |")
     return [*lines, ""]
+
+
+def paths_table(result: dict[str, Any]) -> list[str]:
+    """Return the section about every path from JPEGs to boxes."""
+    allocator = "kept" if result["keeps_freed_memory"] else "returned to the kernel"
+    return [
+        "### From six 1600x900 JPEGs to boxes, every path in turn\n",
+        f"{result['what']}; {result['cores']} cores, JPEGs of {result['jpeg_kB']} kB, freed memory "
+        f"{allocator}. Medians. `frame`: one after the other; `period`: while the next frame's "
+        "images are prepared; `processor`: all threads together.\n",
+        *_row_table(result["paths"]),
+        *[f"* not measured: {reason}" for reason in result["refused"]],
+        "",
+    ]
 
 
 def _load(load: dict[str, Any]) -> list[str]:

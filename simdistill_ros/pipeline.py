@@ -12,6 +12,7 @@ import numpy as np
 from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.calibration_change import CameraGeometry
 from simdistill_ros.core.detector import DetectorLike
+from simdistill_ros.core.snapshot import Snapshot
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
 from simdistill_ros.image_preparation import ImagePreparer
@@ -146,20 +147,18 @@ class Pipeline:
             return
         detected_ns = time.monotonic_ns()
         self._outputs.publish(detections, live.marker_lifetime_ns, seen)
+        published_ns = time.monotonic_ns()
         frame = self._parameters.base_frame
         self._outputs.publish_quality(quality, unseen, frame, self._node_name)
-        published_ns = time.monotonic_ns()
         self._published += 1
         self.last_published_ns = published_ns
         self._health.good("inference")
         self._health.received(OUTPUT)
         self._health.good(OUTPUT)
-        used = messages.fresh.keys() - set(snapshot.missing)
-        prepared = [messages.fresh[camera].image.result() for camera in used]
         self._report(
             messages,
-            decode_image=max((image.decode_ns for image in prepared), default=0),
-            render_image=max((image.render_ns for image in prepared), default=0),
+            published_ns,
+            **_preparation_ns(messages, snapshot),
             queue=started_ns - messages.complete_ns,
             snapshot=built_ns - started_ns,
             **self._detector.durations_ns,
@@ -167,13 +166,13 @@ class Pipeline:
             publish=published_ns - detected_ns,
         )
 
-    def _report(self, messages: MessageSet, **stages_ns: int) -> None:
+    def _report(self, messages: MessageSet, published_ns: int, **stages_ns: int) -> None:
         """Publish what a snapshot's stages took, and once a second the percentiles."""
         arrivals = [received.arrival_ns for received in messages.fresh.values()]
-        now_ns = time.monotonic_ns()
-        total_ns = now_ns - max(arrivals)
+        since_ns = time.monotonic_ns() - published_ns
+        total_ns = published_ns - max(arrivals)
         durations_ns = {
-            "sensor_age": self._wall_clock_ns() - messages.stamp_ns,
+            "sensor_age": self._wall_clock_ns() - since_ns - messages.stamp_ns,
             "sync_wait": messages.complete_ns - min(arrivals),
             **stages_ns,
             "overhead": total_ns - stages_ns.get("inference", stages_ns["detect"]),
@@ -182,11 +181,11 @@ class Pipeline:
         self._latency.add(durations_ns)
         age_ns = durations_ns["sensor_age"]
         is_one_clock = 0 <= age_ns < LONGEST_PLAUSIBLE_AGE_NS
-        self.last_age_ns = age_ns if is_one_clock else now_ns - min(arrivals)
+        self.last_age_ns = age_ns if is_one_clock else published_ns - min(arrivals)
         self._watch_deadline(self.last_age_ns)
         percentiles_ms: dict[str, dict[str, float]] = {}
-        if now_ns - self._summarized_ns > SUMMARY_PERIOD_NS:
-            self._summarized_ns = now_ns
+        if published_ns - self._summarized_ns > SUMMARY_PERIOD_NS:
+            self._summarized_ns = published_ns
             percentiles_ms = self._latency.percentiles_ms()
         self._outputs.publish_latency(
             messages.stamp_ns, durations_ns, percentiles_ms, self._node_name
@@ -221,6 +220,16 @@ class Pipeline:
             return  # a signal ended the context while a snapshot was in hand
         where = "".join(traceback.format_exception(error))
         self._health.fault("inference", cause_of_error(error), f"{error}\n{where}")
+
+
+def _preparation_ns(messages: MessageSet, snapshot: Snapshot) -> dict[str, int]:
+    """Return what decoding and resizing took for the slowest image of a snapshot."""
+    used = messages.fresh.keys() - set(snapshot.missing)
+    images = [messages.fresh[camera].image.result() for camera in used]
+    return {
+        "decode_image": max((image.decode_ns for image in images), default=0),
+        "render_image": max((image.render_ns for image in images), default=0),
+    }
 
 
 def best(detections: Detections, most: int) -> Detections:

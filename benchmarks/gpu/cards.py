@@ -50,6 +50,14 @@ def _shrunk(data: dict[str, Any]) -> dict[str, Any]:
     data["image"] |= {"input_hw": [32, 64], "resized_width_px": 72}
     data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 12.0, "step_m": 1.0}
     data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-12.8, 12.8], "cell_m": 0.8}
+    data["neck"]["channels"] = 32
+    data["lift"] |= {"context_channels": 16, "hidden_channels": 16}
+    data["fuser"]["channels"] = 16
+    data["bev_encoder"]["stages"] = [
+        {**stage, "blocks": 1, "channels": 16} for stage in data["bev_encoder"]["stages"]
+    ]
+    data["bev_encoder"]["neck"]["channels"] = 16
+    data["head"] = {"shared_channels": 16, "branch_channels": 8}
     data["decode"] |= {"max_candidates": 40, "score_threshold": 0.05}
     if data["encoder"]["kind"] == "swin":
         data["encoder"] |= {"embed_channels": 24, "depths": [2, 2, 2, 2], "heads": [1, 2, 3, 4]}

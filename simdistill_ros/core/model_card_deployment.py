@@ -53,7 +53,6 @@ class CalibrationCard(Section):
 
     data: str
     frames: Positive
-    method: Literal["minmax", "percentile", "entropy"]
 
 
 class QuantisedScoresCard(Section):
@@ -74,7 +73,7 @@ class QuantisedScoresCard(Section):
 class Int8Card(Section):
     """The same network with 8-bit weights and activations, made by `simdistill quantize`.
 
-    `activations` says for what: `uint8` (asymmetric, 8-bit biases too) is fast on CPUs, `int8`
+    `activations` says for what: `uint8` (asymmetric, integer biases) is fast on CPUs, `int8`
     (symmetric, float biases) is what TensorRT takes. Weights are symmetric, one scale a channel;
     7 bits of them keep CPUs without VNNI from overflowing. `float_nodes` counts the convolutions
     that stayed in float.

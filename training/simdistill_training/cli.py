@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _add_view_data(commands)
     _add_package(commands)
     _add_export(commands)
+    _add_deploy(commands)
     _add_convert(commands)
     _add_bench(commands)
     return top
@@ -276,6 +277,12 @@ def _export(arguments: argparse.Namespace) -> None:
         tolerance_fp16=arguments.tolerance_fp16,
     )
     print(f"{card.file}: onnxruntime passes the self-test: {proof}")
+
+
+def _add_deploy(commands: Any) -> None:
+    from simdistill_training.deploy.cli import add_commands
+
+    add_commands(commands)
 
 
 def _add_convert(commands: Any) -> None:

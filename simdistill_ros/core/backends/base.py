@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.lift_geometry import PoolingTables
 
 HeadMaps = list[dict[str, npt.NDArray[np.float32]]]
+Tensors = dict[str, npt.NDArray[Any]]
 
 
 class BackendError(RuntimeError):
@@ -39,6 +40,19 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release the device's memory."""
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A backend that can also show what happens between its ends, for comparisons."""
+
+    def trace(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> Tensors:
+        """Run the network on one snapshot and return every tensor at a border of its graphs.
+
+        Returns:
+            The outputs of the image graph, the pooled maps and the head maps, by the names and
+            with the shapes of `core/onnx_interface`.
+        """
 
 
 @runtime_checkable

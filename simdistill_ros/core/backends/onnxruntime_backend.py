@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simdistill_ros.core.backends.base import BackendError, HeadMaps
+from simdistill_ros.core.backends.base import BackendError, HeadMaps, Tensors
 from simdistill_ros.core.decode import head_map_channels
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
@@ -66,20 +66,25 @@ class OnnxRuntimeBackend:
 
     def infer(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> HeadMaps:
         """Run the network on one snapshot; see `Backend.infer`."""
+        return self._head_maps(self.trace(images, tables))
+
+    def trace(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> Tensors:
+        """Return what crosses the graphs' borders on one snapshot; see `Tracing.trace`."""
         if self._tables is None or self._tables[0] is not tables:
             self._tables = (tables, batch_tables([tables]))
-        depth_camera, context_camera, depth_lidar, context_lidar = self._image.run(
-            list(image_interface(self._card).outputs), {"images": images}
-        )
+        lifted = _run(self._image, image_interface(self._card), {"images": images})
         shape_xy = self._card.bev.grid.shape_xy
         pooled = {
-            "pooled_camera": pool_arrays(depth_camera, context_camera, self._tables[1], shape_xy),
-            "pooled_lidar": pool_arrays(depth_lidar, context_lidar, self._tables[1], shape_xy),
+            f"pooled_{branch}": pool_arrays(
+                lifted[f"depth_{branch}"], lifted[f"context_{branch}"], self._tables[1], shape_xy
+            )
+            for branch in ("camera", "lidar")
         }
-        names = list(bev_interface(self._card).outputs)
-        maps = dict(zip(names, self._bev.run(names, pooled), strict=True))
+        return {**lifted, **pooled, **_run(self._bev, bev_interface(self._card), pooled)}
+
+    def _head_maps(self, tensors: Tensors) -> HeadMaps:
         return [
-            {name: maps[head_map_name(index, name)] for name in head_map_channels(1)}
+            {name: tensors[head_map_name(index, name)] for name in head_map_channels(1)}
             for index in range(len(self._card.tasks))
         ]
 
@@ -99,15 +104,21 @@ class OnnxRuntimeBackend:
             )
         return wanted[0] if wanted else CPU_PROVIDER
 
-    def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
-        model = self._card.verified_bytes(key, entry)
+    def _options(self) -> Any:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = _threads()
-        # Waiting threads would take the cores from the camera threads.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Waiting threads would take the cores from the camera threads, unless those have others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", _spinning())
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # between snapshots
+        return options
+
+    def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
+        model = self._card.verified_bytes(key, entry)
         try:
-            session = self._runtime.InferenceSession(model, options, providers=[self._provider])
+            session = self._runtime.InferenceSession(
+                model, self._options(), providers=[self._provider]
+            )
         except Exception as error:
             raise BackendError(f"{entry.file}: ONNX Runtime refuses it: {error}") from error
         if self._provider not in session.get_providers():
@@ -128,6 +139,11 @@ class OnnxRuntimeBackend:
         return session
 
 
+def _run(session: Any, interface: GraphInterface, feed: Tensors) -> Tensors:
+    names = list(interface.outputs)
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
 def _onnxruntime() -> Any:
     try:
         import onnxruntime
@@ -143,3 +159,8 @@ def _threads() -> int:
     """Return as many threads as torch would take."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def _spinning() -> str:
+    """Return 1 if the user lets waiting threads spin, by the variable that torch obeys too."""
+    return str(int(os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from simdistill_ros.core.backends.base import BackendError, HeadMaps
+from simdistill_ros.core.backends.base import BackendError, HeadMaps, Tensors
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.device.frame import DeviceFrame
 from simdistill_ros.core.lift_geometry import PoolingTables
@@ -18,7 +18,8 @@ from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.network.build import load_student
 from simdistill_ros.core.network.convolutions import fold_norms
 from simdistill_ros.core.network.swin import keep_constants
-from simdistill_ros.core.network.view_transform import batch_tables
+from simdistill_ros.core.network.view_transform import BatchedPoolingTables, batch_tables
+from simdistill_ros.core.onnx_interface import head_map_name
 
 KEPT_FRAMES = 2
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -51,7 +52,7 @@ class TorchBackend:
         self._student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = _per_channel(card.image.mean, self._device)
         self._std = _per_channel(card.image.std, self._device)
-        self._tables: tuple[PoolingTables, object] | None = None
+        self._tables: tuple[PoolingTables, BatchedPoolingTables] | None = None
 
     @property
     def description(self) -> str:
@@ -61,12 +62,28 @@ class TorchBackend:
     @torch.inference_mode()
     def infer(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> HeadMaps:
         """Run the network on one snapshot; see `Backend.infer`."""
+        heads = self._student(self._normalised(images), self._on_device(tables))
+        return [{name: _array(maps[0]) for name, maps in task.items()} for task in heads]
+
+    @torch.inference_mode()
+    def trace(self, images: npt.NDArray[np.uint8], tables: PoolingTables) -> Tensors:
+        """Return what crosses the halves' borders on one snapshot; see `Tracing.trace`."""
+        lifted = self._student.image_network(self._normalised(images))
+        pooled = self._student.pool(lifted, self._on_device(tables))
+        heads = self._student.bev_network(*pooled)
+        tensors = {name: _array(values[0]) for name, values in lifted._asdict().items()}
+        for branch, values in zip(("camera", "lidar"), pooled, strict=True):
+            tensors[f"pooled_{branch}"] = _array(values.permute(0, 2, 3, 1))
+        return tensors | {
+            head_map_name(index, name): _array(maps[0])
+            for index, task in enumerate(heads)
+            for name, maps in task.items()
+        }
+
+    def _normalised(self, images: npt.NDArray[np.uint8]) -> torch.Tensor:
         pixels = torch.from_numpy(images).to(self._device)
         pixels = pixels.permute(0, 3, 1, 2).float().div_(255.0)  # (N, 3, H, W), channels last
-        normalised = ((pixels - self._mean) / self._std).to(DTYPES[self._precision])
-        heads = self._student(normalised[None], self._on_device(tables))
-        return [{name: maps[0].float().cpu().numpy() for name, maps in task.items()}
-                for task in heads]  # fmt: skip
+        return ((pixels - self._mean) / self._std).to(DTYPES[self._precision])[None]
 
     def close(self) -> None:
         """Release the device's memory."""
@@ -75,7 +92,7 @@ class TorchBackend:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _on_device(self, tables: PoolingTables) -> object:
+    def _on_device(self, tables: PoolingTables) -> BatchedPoolingTables:
         if self._tables is None or self._tables[0] is not tables:
             self._tables = (tables, batch_tables([tables]).to(self._device))
         return self._tables[1]
@@ -87,8 +104,10 @@ class TorchFrameBackend(TorchBackend):
     def __init__(self, card: ModelCard, device: str = "cuda", precision: str = "fp32") -> None:
         """Build the network and load its weights; see `TorchBackend`."""
         super().__init__(card, device, precision)
-        if self._device.type == "cuda" and precision == "fp32":
-            # Convolutions would round their inputs to 10 bits, which the self-test refuses.
+        if self._device.type == "cuda":
+            # Sizes never change, so that looking for the fastest convolutions once pays.
+            torch.backends.cudnn.benchmark = True
+            # Float32 convolutions would round their inputs to 10 bits; the self-test refuses that.
             torch.backends.cudnn.allow_tf32 = False
         self._frames: OrderedDict[tuple[int, int], DeviceFrame] = OrderedDict()
 
@@ -136,3 +155,8 @@ def resolve_device(name: str) -> torch.device:
 
 def _per_channel(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+
+
+def _array(values: torch.Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = values.float().cpu().numpy()
+    return array

@@ -2,7 +2,7 @@
 """Whole images → network input on the device; the rule is `core/preprocess`'s.
 
 Resizing with antialiasing is the same weighted sum for every row and another for every column, so
-it is two small matrices, made here once an image size. As on the CPU, weights are rounded to 16-bit
+it is two matrices, made here once an image size. As on the CPU, weights are rounded to 16-bit
 integers, columns go first, and values are rounded to whole numbers after each step. Products and
 sums then are whole numbers that float32 holds, so that the result is the CPU's, to the bit.
 """
@@ -18,6 +18,7 @@ from simdistill_ros.core.preprocess import InputRule
 
 FloatMatrix = npt.NDArray[np.float64]
 MAX_WEIGHT_BITS = 22
+COLUMN_BLOCK = 128
 
 
 class DeviceResize:
@@ -48,7 +49,7 @@ class DeviceResize:
         seen = np.flatnonzero(rows.any(0))
         self.image_rows = slice(int(seen[0]), int(seen[-1]) + 1)
         self._rows = torch.tensor(rows[:, self.image_rows], dtype=torch.float32, device=device)
-        self._columns = torch.tensor(columns, dtype=torch.float32, device=device)
+        self._columns = _column_blocks(columns, device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the network input of the `image_rows` of images.
@@ -59,10 +60,10 @@ class DeviceResize:
         Returns:
             (N, H', W', 3) float32, whole numbers from 0 to 255.
         """
-        wide = _rounded(self._columns @ images.float())  # (N, rows, W', 3)
-        cameras, rows, width, colours = wide.shape
-        tall = _rounded(self._rows @ wide.view(cameras, rows, width * colours))
-        return tall.view(cameras, -1, width, colours)
+        pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        blocks = [pixels[..., seen] @ weights for seen, weights in self._columns]
+        wide = _rounded(torch.cat(blocks, -1))  # (N, 3, rows, W')
+        return _rounded(self._rows @ wide).permute(0, 2, 3, 1)
 
 
 def resize_matrix(in_size: int, out_size: int, kernel: str) -> FloatMatrix:
@@ -87,6 +88,21 @@ def resize_matrix(in_size: int, out_size: int, kernel: str) -> FloatMatrix:
         weights = weight((np.arange(first, last) - center + 0.5) / stretch)
         matrix[row, first:last] = weights / weights.sum()
     return _in_16_bits(matrix)
+
+
+def _column_blocks(columns: FloatMatrix, device: torch.device) -> list[tuple[slice, Tensor]]:
+    """Return, for each block of output columns, the input columns they see and their weights.
+
+    A pixel sees a few neighbours only, so that most of the whole matrix is zero.
+    """
+    blocks = []
+    for first in range(0, len(columns), COLUMN_BLOCK):
+        weights = columns[first : first + COLUMN_BLOCK]
+        seen = np.flatnonzero(weights.any(0))
+        span = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 1)
+        block = torch.tensor(weights[:, span].T.copy(), dtype=torch.float32, device=device)
+        blocks.append((span, block))
+    return blocks
 
 
 def _in_16_bits(weights: FloatMatrix) -> FloatMatrix:

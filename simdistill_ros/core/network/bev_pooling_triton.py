@@ -58,7 +58,6 @@ def pool_kernel(  # type: ignore[no-untyped-def]
     depth_view_stride,
     depth_bin_stride,
     depth_pixel_stride,
-    context_stride,
     BINS: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -91,7 +90,7 @@ def pool_kernel(  # type: ignore[no-untyped-def]
                     + pixel * depth_pixel_stride
                 )
                 row = view * PIXELS + pixel
-                offset = row.to(tl.int64)[:, None] * context_stride + channel[None, :]
+                offset = row.to(tl.int64)[:, None] * CHANNELS + channel[None, :]
                 is_loaded = is_entry[:, None] & is_channel[None, :]
                 sum_a += weighted_rows(
                     depth_a, depth_offset, context_a, offset, is_entry, is_loaded
@@ -116,7 +115,7 @@ def pool_rows_triton(
 
     Args:
         branches: Depth (V, D, P), of any strides, and context (V * P, C) of each; all depths, and
-            all contexts, of one type and layout.
+            all contexts, of one type.
         depth_index: (K,) int32; see `bev_pooling.pool_rows`.
         cell_offsets: (cells + 1,) int32.
         launch: How to cut the work up.
@@ -124,9 +123,10 @@ def pool_rows_triton(
     Returns:
         (cells, C) of each branch, of the context's type.
     """
-    branches = tuple((depth, _with_dense_rows(context)) for depth, context in branches)
-    if len({(d.stride(), d.dtype, c.stride(), c.dtype) for d, c in branches}) > 1:
-        branches = tuple((depth.contiguous(), context.contiguous()) for depth, context in branches)
+    # Rows that begin at multiples of 16 bytes are loaded 16 bytes at a time, which pays the copy.
+    branches = tuple((depth, context.contiguous()) for depth, context in branches)
+    if len({depth.stride() for depth, _ in branches}) > 1:
+        branches = tuple((depth.contiguous(), context) for depth, context in branches)
     depth, context = branches[0]
     bins, pixels = depth.shape[1:]
     cells, channels = len(cell_offsets) - 1, context.shape[1]
@@ -139,7 +139,6 @@ def pool_rows_triton(
         cell_offsets,
         cells,
         *depth.stride(),
-        context.stride(0),
         BINS=bins,
         PIXELS=pixels,
         CHANNELS=channels,
@@ -150,7 +149,3 @@ def pool_rows_triton(
         num_warps=launch.warps,
     )
     return pooled
-
-
-def _with_dense_rows(context: Tensor) -> Tensor:
-    return context if context.stride(1) == 1 else context.contiguous()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 SumForm = Literal["bag", "gather"]
+MAX_GATHERED_BYTES = 48 * 10**6
 
 
 def bilinear_corners(positions_px: Tensor, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -60,12 +61,16 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
         return embedding_bag(
             index.flatten(1), rows, mode="sum", per_sample_weights=weight.flatten(1)
         )
-    total = rows.new_zeros(len(index), rows.shape[1])
-    for corner in range(4):  # one at a time: a quarter of the memory
-        gathered = rows.index_select(0, index[..., corner].flatten())
-        gathered = gathered.view(*index.shape[:2], -1)  # (M, P, C)
-        total = total + (gathered * weight[..., corner, None]).sum(1)
-    return total
+    # All corners at once is twice as fast on a CPU; large maps take them one at a time.
+    is_large = weight.numel() * rows.shape[1] * rows.element_size() > MAX_GATHERED_BYTES
+    corners = 1 if is_large else 4
+    total = rows.new_zeros(len(index), 1, rows.shape[1])
+    for some, their_weight in zip(
+        torch.split(index, corners, -1), torch.split(weight, corners, -1), strict=True
+    ):
+        gathered = rows.index_select(0, some.flatten()).view(len(index), -1, rows.shape[1])
+        total = total + their_weight.flatten(1)[:, None] @ gathered  # (M, 1, C)
+    return total[:, 0]
 
 
 @lru_cache(maxsize=1)

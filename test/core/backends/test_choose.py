@@ -214,7 +214,7 @@ def with_int8(card: ModelCard) -> ModelCard:
         activations="uint8",
         weight_bits=7,
         float_nodes=3,
-        calibration=CalibrationCard(data="none", frames=1, method="minmax"),
+        calibration=CalibrationCard(data="none", frames=1),
         scores=scores,
     )
     changed = card.model_copy(update={"int8": int8})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -83,3 +84,26 @@ def test_the_provider_is_that_of_the_device_where_there_is_one_else_the_cpus_wit
     assert ("runs on the CPU" in caplog.text) == (
         device == "cuda" and taken == "CPUExecutionProvider"
     )
+
+
+@pytest.mark.parametrize(("policy", "spinning"), [("PASSIVE", "0"), ("active", "1"), (None, "0")])
+def test_waiting_threads_spin_only_if_the_user_says_so(
+    package: ModelCard, monkeypatch: pytest.MonkeyPatch, policy: str | None, spinning: str
+) -> None:
+    seen = {}
+
+    def parse(_: bytes, options: Any, **__: object) -> None:
+        for name in ("session.intra_op.allow_spinning", "session.force_spinning_stop"):
+            seen[name] = options.get_session_config_entry(name)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", parse)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    with pytest.raises(BackendError, match="seen"):
+        OnnxRuntimeBackend(with_onnx(package, b"a graph"))
+    assert seen == {
+        "session.intra_op.allow_spinning": spinning,
+        "session.force_spinning_stop": "1",
+    }

@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from simdistill_ros.core.backends.base import BackendError, FrameBackend
 from simdistill_ros.core.backends.torch_backend import TorchBackend, TorchFrameBackend
-from simdistill_ros.core.boxes import Detections
+from simdistill_ros.core.boxes import Detections, empty_detections
 from simdistill_ros.core.camera import CameraCalibration
 from simdistill_ros.core.detector import Detector
 from simdistill_ros.core.frames import rigid, rotation_about_z
+from simdistill_ros.core.golden import SelfTestError, record_golden, run_self_test
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
+from simdistill_ros.core.model_card_deployment import GoldenCard
+from simdistill_ros.core.preprocess import InputRule, Preprocessor
 from simdistill_ros.core.snapshot import Snapshot, View
 
 K = np.array([[90.0, 0.0, 79.5], [0.0, 90.0, 40.0], [0.0, 0.0, 1.0]])
@@ -120,6 +125,69 @@ def test_a_swin_student_runs_in_one_go_too(card_data) -> None:
         assert_same(boxes, reference.detect(snapshot_of(card, seed)))
 
 
+class NothingFromTheHost(TorchDispatchMode):
+    """Refuses what a CUDA graph cannot record: values that go to the host or come from it."""
+
+    refused = (
+        "item",
+        "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique",
+        "repeat_interleave", "lift_fresh", "_pin_memory",
+    )  # fmt: skip
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert not name.startswith(self.refused), f"{name} cannot be recorded"
+        masks = [a for a in tree_leaves(args) if isinstance(a, torch.Tensor)][1:]
+        is_masked = name.startswith("index") and any(m.dtype == torch.bool for m in masks[:1])
+        assert not is_masked, f"{name} with a mask cannot be recorded"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x.sum() > 0),
+        lambda x: x[x > 0],
+        lambda x: x[:, [1, 0]],
+        lambda x: x.new_tensor([1.0]),
+    ],
+)
+def test_the_watch_for_what_cannot_be_recorded_sees_it(forbidden) -> None:
+    with NothingFromTheHost(), pytest.raises(AssertionError, match="cannot be recorded"):
+        forbidden(torch.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"kind": "efficientnet_lite0"},
+        {"kind": "resnet", "depths": [1, 1, 1, 1], "base_channels": 4},
+        {"kind": "swin", "embed_channels": 8, "depths": [2, 2, 2, 2], "heads": [1, 2, 2, 2],
+         "window": 3, "mlp_ratio": 2, "drop_path": 0.0},
+    ],
+)  # fmt: skip
+def test_a_frame_does_nothing_that_a_cuda_graph_cannot_record(
+    card_data, encoder: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quirks = ("squared_circle_distance", "lidar_box_convention", "raised_height")
+    card_data |= {"encoder": encoder, "legacy": dict.fromkeys(quirks, True)}
+    card = model_card_from_dict(card_data)
+    backend = TorchFrameBackend(card, "cpu")
+    Detector(card, backend).detect(snapshot_of(card))  # fills what is kept
+    frame = backend.frame_of((90, 160))
+
+    def refused(*_: Any) -> None:
+        raise AssertionError("an array cannot be copied to the device while recording")
+
+    for maker in ("from_numpy", "tensor", "as_tensor"):
+        monkeypatch.setattr(torch, maker, refused)
+    with NothingFromTheHost():
+        _, packed = frame.run()
+
+    assert packed.shape[0] > 1
+
+
 def test_half_precision_moves_scores_by_little(card_data) -> None:
     card = model_card_from_dict(card_data)
     backend = TorchFrameBackend(card, "cpu", "bf16")
@@ -130,6 +198,30 @@ def test_half_precision_moves_scores_by_little(card_data) -> None:
     assert "bf16" in backend.description
     np.testing.assert_allclose(boxes.scores[:20], expected.scores[:20], atol=0.02)
     assert not np.array_equal(boxes.scores[:20], expected.scores[:20])
+
+
+def test_the_self_test_holds_the_served_boxes_to_the_package(card_data) -> None:
+    card = model_card_from_dict(card_data)
+    section = GoldenCard(file="golden.safetensors", sha256="0" * 64, tolerance=1e-4)
+    card = card.model_copy(update={"golden": section})
+    rendered = Preprocessor(InputRule((32, 64), 72, "bilinear_antialias"), card.cameras)
+    seen = rendered(snapshot_of(card))
+    golden = record_golden(
+        card,
+        TorchBackend(card),
+        np.asarray(seen.images),
+        bev_from_cam=seen.ego_from_cam,
+        input_from_cam=seen.input_from_cam,
+        tolerance=1e-4,
+    )
+
+    class Blind(TorchFrameBackend):
+        def detect_frame(self, *arguments: Any) -> Detections:
+            return empty_detections("bev", 0, card.classes)
+
+    assert run_self_test(card, golden, TorchFrameBackend(card, "cpu")).box_count > 10
+    with pytest.raises(SelfTestError, match="best boxes of the model package are lost"):
+        run_self_test(card, golden, Blind(card, "cpu"))
 
 
 def test_an_unknown_precision_is_refused_by_name(card_data) -> None:

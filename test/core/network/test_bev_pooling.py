@@ -193,7 +193,7 @@ from triton.compiler import ASTSource
 from simdistill_ros.core.network.bev_pooling_triton import pool_kernel
 
 numbers = dict.fromkeys(["cell_count", "depth_view_stride", "depth_bin_stride"], "i32")
-numbers |= dict.fromkeys(["depth_pixel_stride", "context_stride"], "i32")
+numbers["depth_pixel_stride"] = "i32"
 constants = {"BINS": 118, "PIXELS": 2816, "CHANNELS": 80, "BLOCK_CHANNELS": 128}
 constants |= {"BLOCK_ENTRIES": 16, "BLOCK_CELLS": 4, "TWO": True}
 for target in sys.argv[1:]:

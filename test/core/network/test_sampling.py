@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from simdistill_ros.core.network import sampling
 from simdistill_ros.core.network.sampling import bilinear_corners, weighted_row_sums
 
 
@@ -28,7 +29,9 @@ def test_pixels_outside_count_as_zero(form):
     assert sample(VALUES, 7.0, -9.0, form) == 0.0
 
 
-def test_both_forms_agree_with_gradients():
+@pytest.mark.parametrize("max_bytes", [0, sampling.MAX_GATHERED_BYTES])
+def test_both_forms_agree_with_gradients(max_bytes, monkeypatch):
+    monkeypatch.setattr(sampling, "MAX_GATHERED_BYTES", max_bytes)
     generator = torch.Generator().manual_seed(4)
     rows = torch.randn(12, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     positions = 5 * torch.rand(7, 2, 2, generator=generator, dtype=torch.float64) - 1
