@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import camera_loss, detector_paths
+from benchmarks import camera_loss, detector_paths, ego_motion, lifecycle_memory
 from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
@@ -34,6 +34,8 @@ def main() -> None:
     own = {
         "camera_loss": camera_loss.main,
         "detector": compare_paths,
+        "ego_motion": ego_motion.main,
+        "lifecycle_memory": lifecycle_memory.main,
         "load": load,
         "jpeg_scaling": jpeg_scaling,
         "pooling": pooling,

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector's lifecycle node: parameters → wiring → publish.
 
-Callbacks on the executor's one thread only store; the worker's thread decodes, infers and
-publishes. Read `camera_inputs.py` for what comes in, `pipeline.py` for what is done with a
-snapshot, `outputs.py` for what goes out.
+Callbacks on the executor's one thread only store; decoding threads prepare images as they come, the
+worker's thread infers and publishes. Read `camera_inputs.py` for what comes in, `pipeline.py` for
+what is done with a snapshot, `outputs.py` for what goes out, `monitor.py` for what the node says of
+itself.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,12 +23,14 @@ from simdistill_ros.camera_inputs import CameraInputs, TransformInput
 from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.diagnostics import diagnostics_to_msg
+from simdistill_ros.free_memory import give_memory_back
 from simdistill_ros.health import Health
 from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_sync import ImageSync, make_sync
 from simdistill_ros.load_detector import load_detector
 from simdistill_ros.log_forwarding import forward_logs, stop_forwarding
 from simdistill_ros.monitor import Monitor, NodeParts
+from simdistill_ros.name_check import report_namesakes
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameter_changes import ParameterGuard
 from simdistill_ros.parameters import (
@@ -40,11 +44,13 @@ from simdistill_ros.parameters import (
     read_parameters,
 )
 from simdistill_ros.pipeline import Pipeline
+from simdistill_ros.process_end import ProcessEnd, end_now
 from simdistill_ros.recalibration import CalibrationStore
 
 POLL_PERIOD_S = 0.1
 WATCH_PERIOD_S = 0.25
 STOP_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 0.5
 DetectorFactory = Callable[[NodeParameters], DetectorLike]
 
 
@@ -75,6 +81,7 @@ class DetectorNode(LifecycleNode):
             time.monotonic_ns, self.get_logger().warning, self._settings.log_period_ns
         )
         self._phase = "unconfigured"
+        self._namesakes = 0
         self._detector: DetectorLike | None = None
         self._sync: ImageSync | None = None
         self._outputs: Outputs | None = None
@@ -181,17 +188,29 @@ class DetectorNode(LifecycleNode):
         )
         return self.on_cleanup(state)
 
-    def close(self) -> None:
-        """Stop the worker and release the model; the node itself can then be destroyed."""
-        self._stop()
+    def close(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+        """Stop the worker and release the model; the node itself can then be destroyed.
+
+        Returns:
+            Whether the worker ended in time; if not, the process can only be ended as a whole.
+        """
+        ended = self._stop(timeout_s)
         self._release()
         stop_forwarding(self._log_handler)
         self._phase = "finalized"
+        return ended
 
     def publish_diagnostics(self) -> None:
         """Publish one round of `/diagnostics`."""
+        self._namesakes = self._checked_namesakes()
         stamp_ns = int(self.get_clock().now().nanoseconds)
         self._diagnostics.publish(diagnostics_to_msg(self._monitor.facts(), stamp_ns))
+
+    def _checked_namesakes(self) -> int:
+        namesakes = report_namesakes(self, self.health)
+        if self._namesakes and not namesakes:
+            self.health.good("model")
+        return namesakes
 
     def _poll(self) -> None:
         assert self._sync is not None
@@ -211,7 +230,8 @@ class DetectorNode(LifecycleNode):
             detector=self._detector,
         )
 
-    def _stop(self) -> None:
+    def _stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+        """Unsubscribe and stop the worker; return whether it ended in time."""
         if self._poll_timer is not None:
             self.destroy_timer(self._poll_timer)
             self._poll_timer = None
@@ -219,12 +239,15 @@ class DetectorNode(LifecycleNode):
             if source is not None:
                 source.destroy(self)
         self._inputs = self._transform_input = None
-        if self._pipeline is not None and not self._pipeline.close(STOP_TIMEOUT_S):
+        ended = self._pipeline is None or self._pipeline.close(timeout_s)
+        if not ended:
             self.health.fault("inference", "stuck", "the worker did not stop in time")
+            self._detector = None  # the worker still uses it, so it must not be closed
         self._pipeline = None
         if self._sync is not None:
             self._sync.reset()
         self._calibrations.clear()
+        return ended
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -233,25 +256,36 @@ class DetectorNode(LifecycleNode):
             self._detector.close()
         self._outputs = self._detector = self._sync = None
         self._cameras = []
+        give_memory_back()
 
 
 def main(
     arguments: list[str] | None = None, detector_factory: DetectorFactory = load_detector
 ) -> None:
     """Run the node until it is told to stop."""
-    rclpy.init(args=arguments)
-    node = DetectorNode(detector_factory)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    process_end = ProcessEnd()
+    process_end.install()
+    node = None
+    ended = True
     try:
+        rclpy.init(args=arguments)
+        node = DetectorNode(detector_factory)
+        process_end.farewell = node.destroy_node
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         node.autostart()
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        node.close()
-        node.destroy_node()
+        if node is not None:
+            ended = node.close(END_TIMEOUT_S)
+            node.destroy_node()
         rclpy.try_shutdown()
+    # Not logged: the signal ended the context, and with it /rosout.
+    print("ended" if ended else "ended while a snapshot was in hand", file=sys.stderr)
+    if process_end.is_asked or not ended:
+        end_now()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One thread, one slot: the newest item wins.
 
-The node's callbacks only submit; everything slow (decoding, inference, publishing) happens on this
-one thread, so a GPU context never changes hands and a slow network drops old snapshots, not new.
+The node's callbacks only submit; inference and publishing happen on this one thread, so a GPU
+context never changes hands and a slow network drops old snapshots, not new.
 """
 
 from __future__ import annotations

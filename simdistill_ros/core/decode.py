@@ -124,7 +124,7 @@ def suppressed(candidates: Sequence[Detections], card: ModelCard) -> list[IndexA
         if isinstance(task.nms, CircleNmsCard):
             is_squared = card.legacy.squared_circle_distance
             radius_m = sqrt(task.nms.radius_m) if is_squared else task.nms.radius_m
-            kept[index] = circle_nms(centers_xy_m, radius_m)
+            kept[index] = circle_nms(centers_xy_m, radius_m, card.decode.max_after_nms)
         else:
             scale = np.array(task.nms.scale)[boxes.labels[best] - first_label]
             sizes_m = boxes.sizes_lwh_m[best, :2] * scale[:, None]

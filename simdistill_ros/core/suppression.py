@@ -15,23 +15,31 @@ from simdistill_ros.core.frames import FloatArray
 
 IndexArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
+FARTHEST_M = 1e6  # no two boxes are farther apart; keeps what a broken network gives finite
 NEXT_CORNER = np.array([1, 2, 3, 0])
 
 
-def circle_nms(centers_xy_m: FloatArray, radius_m: float) -> IndexArray:
+def circle_nms(
+    centers_xy_m: FloatArray, radius_m: float, max_kept: int | None = None
+) -> IndexArray:
     """Keep boxes farther than `radius_m` from every better kept one.
 
     Args:
         centers_xy_m: (M, 2), best score first.
         radius_m: Distance; a box exactly at it is suppressed.
+        max_kept: Stop after as many.
     """
     x, y = centers_xy_m.T
     alive = np.ones(len(x), dtype=np.bool_)
+    kept: list[int] = []
     for index in range(len(x)):
+        if len(kept) == max_kept:
+            break
         if alive[index]:
+            kept.append(index)
             rest = slice(index + 1, None)
             alive[rest] &= (x[index] - x[rest]) ** 2 + (y[index] - y[rest]) ** 2 > radius_m**2
-    return np.flatnonzero(alive)
+    return np.array(kept, dtype=np.intp)
 
 
 def rotated_nms(boxes_bev: FloatArray, max_iou: float) -> IndexArray:
@@ -95,14 +103,18 @@ def _near_pairs(boxes_bev: FloatArray, group: IndexArray) -> tuple[IndexArray, I
 
     Sweeping along x leaves a few of all pairs to look at.
     """
-    reach_m = np.hypot(boxes_bev[:, 2], boxes_bev[:, 3]) / 2
-    widest_m = 2 * reach_m.max(initial=0.0) + 1.0
-    places_m = boxes_bev[:, 0] + group * (np.ptp(boxes_bev[:, 0]) + widest_m if len(group) else 0)
+    count = len(group)
+    reach_m = np.minimum(np.hypot(boxes_bev[:, 2], boxes_bev[:, 3]) / 2, FARTHEST_M)
+    widest_m = np.zeros(group.max(initial=0) + 1)
+    np.maximum.at(widest_m, group, reach_m)
+    # Groups one behind the other, out of each other's reach; then along x.
+    gap_m = np.ptp(boxes_bev[:, 0]) + 2 * widest_m.max() + 1.0 if count else 0.0
+    places_m = boxes_bev[:, 0] + group * gap_m
     order = np.argsort(places_m, kind="stable")
-    places_m = places_m[order]
-    # Each box, in order of place, with those that follow within reach.
-    followers = np.searchsorted(places_m, places_m + widest_m) - np.arange(len(order)) - 1
-    start = np.repeat(np.arange(len(order)), followers)
+    # Each box, in order of place, with those that follow within reach (and a little more).
+    ends_m = (places_m + reach_m + widest_m[group] + 1e-3)[order]
+    followers = np.searchsorted(places_m[order], ends_m) - np.arange(count) - 1
+    start = np.repeat(np.arange(count), followers)
     steps = np.arange(len(start)) - np.repeat(np.cumsum(followers) - followers, followers)
     first, second = order[start], order[start + 1 + steps]
     gaps_m = boxes_bev[first, :2] - boxes_bev[second, :2]

@@ -114,6 +114,7 @@ def test_circle_keeps_what_going_through_the_boxes_one_by_one_keeps():
         if all(((center - centers[better]) ** 2).sum() > 4.0 for better in kept):
             kept.append(index)
     assert circle_nms(centers, 2.0).tolist() == kept
+    assert circle_nms(centers, 2.0, max_kept=7).tolist() == kept[:7]
 
 
 def test_groups_do_not_suppress_each_other_and_have_their_own_limits():
@@ -125,3 +126,12 @@ def test_groups_do_not_suppress_each_other_and_have_their_own_limits():
     assert len(kept[0]) < len(kept[1])
     for indices, boxes, limit in zip(kept, groups, limits, strict=True):
         assert indices.tolist() == one_after_the_other(boxes, limit)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_boxes_without_end_suppress_nothing_and_harm_no_others():
+    boxes = crowd(4, 60)
+    expected = one_after_the_other(boxes, 0.2)
+    endless = np.array([[0.0, 0.0, np.inf, 2.0, 0.3]])
+    kept = rotated_nms(np.concatenate([boxes, endless, endless]), 0.2).tolist()
+    assert kept == [*expected, 60, 61]

@@ -104,6 +104,9 @@ class Engine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.nodes[name].shape)
 
+    def get_tensor_dtype(self, name: str) -> str:
+        return {"tensor(float)": "FLOAT", "tensor(uint8)": "UINT8"}[self.nodes[name].type]
+
     def create_execution_context(self) -> Context:
         return Context(self)
 
@@ -153,6 +156,7 @@ def fake_module(name: str = "tensorrt", version: str = "10.9.0.34") -> types.Mod
         OnnxParser=Parser,
         Runtime=Runtime,
         NetworkDefinitionCreationFlag=types.SimpleNamespace(STRONGLY_TYPED=0),
+        DataType=types.SimpleNamespace(FLOAT="FLOAT", UINT8="UINT8"),
         BuilderFlag=types.SimpleNamespace(TF32="TF32"),
         MemoryPoolType=types.SimpleNamespace(WORKSPACE="WORKSPACE"),
     )

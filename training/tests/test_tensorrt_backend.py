@@ -19,9 +19,11 @@ from simdistill_ros.core.backends import tensorrt_backend, tensorrt_engine
 from simdistill_ros.core.backends.base import BackendError
 from simdistill_ros.core.backends.choose import choose_backend
 from simdistill_ros.core.backends.tensorrt_backend import TensorRtBackend
+from simdistill_ros.core.backends.tensorrt_library import import_tensorrt
 from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.golden import load_golden
 from simdistill_ros.core.model_card import ModelCard, ModelCardError, load_model_card
+from simdistill_ros.core.onnx_interface import GraphInterface, image_interface
 
 
 class CpuStream:
@@ -178,6 +180,18 @@ def test_without_a_gpu_the_message_says_what_to_do(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendError, match=r"sees no CUDA device.*set device to cpu"):
         TensorRtBackend(exported, "cuda", folder)
+
+
+def test_an_engine_with_another_interface_is_refused_with_both(
+    exported: ModelCard, library: types.ModuleType
+) -> None:
+    graph = (exported.file.parent / "image.onnx").read_bytes()
+    found = import_tensorrt()
+    assert found.module is library
+    expected = image_interface(exported)
+    other = GraphInterface(expected.inputs, {**expected.outputs, "depth_lidar": (1, 2, 3, 4)})
+    with pytest.raises(BackendError, match=r"image: expected .*\(1, 2, 3, 4\), 'FLOAT'.*, got "):
+        tensorrt_engine.Engine(found, MAGIC + graph, other, name="image")
 
 
 def test_a_package_that_was_not_exported_says_how_to(plain: ModelCard, folder: Path) -> None:

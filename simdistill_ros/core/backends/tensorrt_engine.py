@@ -38,7 +38,7 @@ class Engine:
         self._name, self._messages = name, logger_of(library)
         self._runtime = library.module.Runtime(self._messages)
         self._engine = self._loaded(self._runtime.deserialize_cuda_engine(plan))
-        self._check(interface)
+        self._check(interface, library.module.DataType)
         self._context = self._loaded(self._engine.create_execution_context())
         self.inputs = {
             name: torch.empty(shape, dtype=INPUT_TYPES.get(name, torch.float32), device=DEVICE)
@@ -77,11 +77,17 @@ class Engine:
         if not self._context.set_tensor_address(name, tensor.data_ptr()):
             raise BackendError(f"{self._name}: {name} is not taken: {self._last_error}")
 
-    def _check(self, interface: GraphInterface) -> None:
-        count = range(self._engine.num_io_tensors)
-        names = [self._engine.get_tensor_name(index) for index in count]
-        actual = {name: tuple(self._engine.get_tensor_shape(name)) for name in names}
-        expected = {**interface.inputs, **interface.outputs}
+    def _check(self, interface: GraphInterface, types: Any) -> None:
+        engine = self._engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        actual = {
+            name: (tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name))
+            for name in names
+        }
+        expected = {
+            name: (shape, types.UINT8 if name in INPUT_TYPES else types.FLOAT)
+            for name, shape in {**interface.inputs, **interface.outputs}.items()
+        }
         if actual != expected:
             raise BackendError(f"{self._name}: expected an engine with {expected}, got {actual}")
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals end the node's process soon, whatever it is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LIMIT_S = 8.0  # the node allows itself 1.5 s; a busy machine is slow to run its threads
+SCRIPT = """
+import sys, time, threading
+sys.path[:0] = [{test!r}, {repository!r}]
+from rig_bench import OneBoxDetector
+from simdistill_ros import detector_node
+
+def say(word):
+    print(word, flush=True)
+
+def idle(parameters):
+    threading.Timer(0.5, say, ["ready"]).start()
+    return OneBoxDetector()
+
+def loading(parameters):
+    say("ready")
+    {busy}
+
+class Inferring(OneBoxDetector):
+    def detect(self, snapshot, score_threshold=None):
+        say("ready")
+        {busy}
+
+def inferring(parameters):
+    return OneBoxDetector()
+
+def activate_and_infer(self, state):
+    result = activate(self, state)
+    if {state} is inferring:
+        self._pipeline._worker._process = lambda item: Inferring().detect(None)
+        self._pipeline._worker.submit(object())
+    return result
+
+activate = detector_node.DetectorNode.on_activate
+detector_node.DetectorNode.on_activate = activate_and_infer
+detector_node.main([], {state})
+"""
+# Inside one library call, which no exception can interrupt, and without the lock of Python.
+BUSY = "__import__('hashlib').pbkdf2_hmac('sha256', b'', b'', 10**9)"
+
+
+def run(state: str, domain: int, signals: list[int]) -> tuple[float, int, str]:
+    """Start the node, send signals once it is in a state; return seconds, status and output."""
+    script = SCRIPT.format(
+        test=str(REPOSITORY / "test"), repository=str(REPOSITORY), busy=BUSY, state=state
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+    )
+    assert process.stdout is not None
+    said = []
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("ready"):
+                break
+        time.sleep(0.5)  # from the word to the library call
+        started = time.monotonic()
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.1)
+        rest, _ = process.communicate(timeout=25)
+        return time.monotonic() - started, process.returncode, "".join(said) + rest
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "last_words"),
+    [
+        ("loading", signal.SIGINT, ("still busy after",)),
+        ("inferring", signal.SIGTERM, ("ended while a snapshot was in hand", "still busy after")),
+    ],
+)
+def test_a_signal_ends_the_process_soon_and_without_an_error(
+    state: str, number: int, last_words: tuple[str, ...], ros_domain: int
+) -> None:
+    seconds, status, said = run(state, ros_domain, [number])
+    assert status == 0, said
+    assert seconds < LIMIT_S, said
+    assert "Traceback" not in said
+    assert any(words in said for words in last_words)
+
+
+def test_an_impatient_second_signal_changes_nothing(ros_domain: int) -> None:
+    seconds, status, said = run("idle", ros_domain, [signal.SIGTERM, signal.SIGINT])
+    assert status == 0, said
+    assert "ended\n" in said
+    assert seconds < LIMIT_S
