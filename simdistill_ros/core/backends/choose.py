@@ -106,7 +106,8 @@ def _levels(card: ModelCard, name: str, device: str, precision: str) -> tuple[Pr
         return (cast(Precision, precision),)
     if device == "cuda" and card.onnx_fp16 is not None:
         return (FP16, FP32)
-    is_fast_in_int8 = card.int8 is not None and device == "cpu" and name not in FLOAT_ONLY
+    is_for_cpu = card.int8 is not None and card.int8.activations == "uint8"
+    is_fast_in_int8 = is_for_cpu and device == "cpu" and name not in FLOAT_ONLY
     return (INT8, FP32) if is_fast_in_int8 else (FP32,)
 
 

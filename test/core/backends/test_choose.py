@@ -266,6 +266,17 @@ def test_auto_takes_int8_on_the_cpu_and_fp32_elsewhere_or_when_asked(package: Mo
         assert "int8" not in choice.reason
 
 
+def test_auto_leaves_int8_graphs_that_were_made_for_tensorrt_out_on_the_cpu(
+    package: ModelCard,
+) -> None:
+    card = with_int8(package)
+    assert card.int8 is not None
+    slow = card.model_copy(update={"int8": card.int8.model_copy(update={"activations": "int8"})})
+    made: list[tuple[str, str]] = []
+    choose_backend(slow, factories=which_graphs(made))
+    assert made == [("torch", "none")]
+
+
 def test_int8_graphs_that_fail_their_self_test_give_way_to_float_ones(package: ModelCard) -> None:
     def wrong_in_int8(card: ModelCard, device: str) -> Backend:
         is_int8 = card.onnx is not None and card.onnx.precision == "int8"
