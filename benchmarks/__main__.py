@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import re
 import sys
@@ -27,6 +28,8 @@ from benchmarks.tables import paths_table, render
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
+# Commands that are folders of their own: `python -m benchmarks NAME --help`.
+COMMANDS = ("fuzz", "soak")
 
 
 def main() -> None:
@@ -43,6 +46,9 @@ def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in own:
         own[sys.argv[1]](sys.argv[2:])
         return
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        command = importlib.import_module(f"benchmarks.{sys.argv[1]}.__main__")
+        sys.exit(command.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", default="tiny", help="model to time (default: tiny)")
     parser.add_argument("--backend", default="auto", help="backend to time (default: auto)")

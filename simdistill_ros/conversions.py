@@ -44,6 +44,8 @@ from simdistill_ros.core.transform_tree import rigid_from_quaternion
 NANOSECONDS = 1_000_000_000
 # An image may be a resized copy of what CameraInfo describes, but not a stretched one.
 ASPECT_TOLERANCE = 0.01
+# More than any distortion model has.
+MAX_COEFFICIENTS = 32
 VELOCITY_FIELDS = ("x", "y", "z", "vx", "vy", "seen")
 
 
@@ -168,6 +170,11 @@ def calibration_from_msg(
 
 
 def _intrinsics_of_info(info: CameraInfo, *, rectified: bool) -> FloatArray:
+    if len(info.d) > MAX_COEFFICIENTS:
+        raise CalibrationError(
+            "distortion_length",
+            f"expected at most {MAX_COEFFICIENTS} in CameraInfo.d, got {len(info.d)}",
+        )
     k = np.array(info.k, dtype=np.float64).reshape(3, 3)
     p = np.array(info.p, dtype=np.float64).reshape(3, 4)[:, :3]
     matrix = p if rectified and p[0, 0] != 0 else k

@@ -16,7 +16,7 @@ import numpy as np
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.missing_cameras import MissingCameras
 from simdistill_ros.core.snapshot import Snapshot, View
-from simdistill_ros.core.transform_tree import TransformError, TransformTree
+from simdistill_ros.core.transform_tree import TransformError, TransformTree, check_frame_name
 from simdistill_ros.health import InputFault
 from simdistill_ros.image_preparation import PendingImage
 from simdistill_ros.parameters import NodeParameters
@@ -154,6 +154,10 @@ class SnapshotBuilder:
         frame = (received.frame or (info.header.frame_id if info else "")).lstrip("/")
         if not frame:
             raise InputFault(camera, "no_frame", "image and CameraInfo have an empty frame_id")
+        try:
+            check_frame_name(frame)
+        except ValueError as error:
+            raise InputFault(camera, "bad_frame", str(error)) from error
         base, fixed = self._parameters.base_frame, self._parameters.fixed_frame
 
         def look_up() -> FloatArray:

@@ -187,17 +187,20 @@ class RigBench:
         """Latch base_link -> optical frames: each camera 1 m up, looking along +x or as told."""
         if not hasattr(self, "_tf_static"):
             self._tf_static = self.rig.create_publisher(TFMessage, "/tf_static", LATCHED)
-        transforms = []
-        for camera in cameras:
-            transform = TransformStamped(header=header_to_msg("base_link", START_NS))
-            transform.child_frame_id = f"{camera}_optical_frame"
-            transform.transform.translation.z = 1.0
-            half = np.radians((azimuths_deg or {}).get(camera, 0.0)) / 2
-            ahead, aside = (np.cos(half) + np.sin(half)) / 2, (np.cos(half) - np.sin(half)) / 2
-            rotation = transform.transform.rotation
-            rotation.w, rotation.x, rotation.y, rotation.z = ahead, -ahead, aside, -aside
-            transforms.append(transform)
+        azimuths = azimuths_deg or {}
+        transforms = [self.mount(camera, azimuths.get(camera, 0.0)) for camera in cameras]
         self._tf_static.publish(TFMessage(transforms=transforms))
+
+    def mount(self, camera: str, azimuth_deg: float = 0.0) -> TransformStamped:
+        """Return where a camera sits."""
+        transform = TransformStamped(header=header_to_msg("base_link", START_NS))
+        transform.child_frame_id = f"{camera}_optical_frame"
+        transform.transform.translation.z = 1.0
+        half = np.radians(azimuth_deg) / 2
+        ahead, aside = (np.cos(half) + np.sin(half)) / 2, (np.cos(half) - np.sin(half)) / 2
+        rotation = transform.transform.rotation
+        rotation.w, rotation.x, rotation.y, rotation.z = ahead, -ahead, aside, -aside
+        return transform
 
     def publish_infos(self, cameras: tuple[str, ...] = CAMERAS, **changes: Any) -> None:
         """Publish a CameraInfo a camera, with fields changed."""

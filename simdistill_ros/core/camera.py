@@ -23,6 +23,13 @@ DISTORTION_COEFFICIENTS: dict[str, tuple[int, ...]] = {
 }
 
 
+# Focal lengths and centres beyond these shares of the image are of no camera. Their squares would
+# overflow on the way to the network.
+MAX_FOCAL_SHARE = 1e4
+MAX_CENTER_SHARE = 1e4
+MAX_COEFFICIENT = 1e6
+
+
 class CalibrationError(ValueError):
     """A camera's calibration cannot be used; `cause` is its short, stable name."""
 
@@ -90,6 +97,7 @@ def check_calibration(calibration: CameraCalibration) -> None:
         )
     if k[0, 0] < 0 or k[1, 1] < 0 or not np.allclose(k[2], [0, 0, 1]):
         raise CalibrationError("bad_intrinsics", f"K is not a pinhole matrix: {k.tolist()}")
+    _check_magnitudes(calibration)
     counts = DISTORTION_COEFFICIENTS.get(calibration.distortion_model)
     if counts is None:
         known = ", ".join(repr(name) for name in DISTORTION_COEFFICIENTS)
@@ -102,6 +110,25 @@ def check_calibration(calibration: CameraCalibration) -> None:
             "distortion_length",
             f"{calibration.distortion_model!r} takes {counts} coefficients, "
             f"got {len(calibration.distortion)}",
+        )
+
+
+def _check_magnitudes(calibration: CameraCalibration) -> None:
+    k, size_px = calibration.image_from_cam, max(calibration.width_px, calibration.height_px)
+    focal = np.array([k[0, 0], k[1, 1]]) / size_px
+    center = np.abs([k[0, 1], k[0, 2], k[1, 0], k[1, 2]]) / size_px
+    if not ((focal >= 1 / MAX_FOCAL_SHARE) & (focal <= MAX_FOCAL_SHARE)).all():
+        raise CalibrationError(
+            "bad_intrinsics", f"expected a focal length near the image's size, got K={k.tolist()}"
+        )
+    if not (center <= MAX_CENTER_SHARE).all():
+        raise CalibrationError(
+            "bad_intrinsics", f"expected a principal point near the image, got K={k.tolist()}"
+        )
+    if any(abs(c) > MAX_COEFFICIENT for c in calibration.distortion):
+        raise CalibrationError(
+            "bad_distortion",
+            f"expected coefficients of at most {MAX_COEFFICIENT:g}, got {calibration.distortion}",
         )
 
 

@@ -23,7 +23,7 @@ from simdistill_ros.core.decode import BEV_FRAME, decode_head_maps, head_map_cha
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
 from simdistill_ros.core.model_card_deployment import Precision
-from simdistill_ros.core.onnx_interface import head_map_name
+from simdistill_ros.core.onnx_interface import bev_interface, head_map_name, image_interface
 
 BOX_FIELDS = ("centers_m", "sizes_lwh_m", "yaws_rad", "velocities_mps", "scores", "labels")
 BEST_BOXES = 50
@@ -213,7 +213,36 @@ def load_golden(card: ModelCard) -> Golden | None:
         ) from error
 
 
+def _check_arrays(arrays: Mapping[str, npt.NDArray[Any]], card: ModelCard) -> None:
+    """Refuse arrays of another shape than the card's, and numbers that are none."""
+    cameras, boxes = len(card.cameras), len(arrays["boxes.scores"])
+    shapes: dict[str, tuple[int, ...]] = {
+        **image_interface(card).inputs,
+        **bev_interface(card).outputs,
+        "bev_from_cam": (cameras, 4, 4),
+        "input_from_cam": (cameras, 3, 3),
+        "boxes.centers_m": (boxes, 3),
+        "boxes.sizes_lwh_m": (boxes, 3),
+        "boxes.yaws_rad": (boxes,),
+        "boxes.velocities_mps": (boxes, 2),
+        "boxes.scores": (boxes,),
+        "boxes.labels": (boxes,),
+    }
+    for name, shape in shapes.items():
+        kinds = {"images": "u", "boxes.labels": "i"}.get(name, "f")
+        array = arrays[name]
+        if array.shape != shape or array.dtype.kind != kinds or not np.isfinite(array).all():
+            raise ValueError(
+                f"{name}: expected finite numbers of kind {kinds!r} and shape {shape}, "
+                f"got {array.dtype} {array.shape}"
+            )
+    labels = arrays["boxes.labels"]
+    if boxes and not (labels.min() >= 0 and labels.max() < len(card.classes)):
+        raise ValueError(f"boxes.labels: expected classes of the card, got {labels.tolist()}")
+
+
 def _golden_of(arrays: Mapping[str, npt.NDArray[Any]], card: ModelCard) -> Golden:
+    _check_arrays(arrays, card)
     head_maps = [
         {name: arrays[head_map_name(index, name)] for name in head_map_channels(len(task.classes))}
         for index, task in enumerate(card.tasks)

@@ -20,6 +20,12 @@ import simplejpeg
 from simdistill_ros.core.snapshot import ImageArray
 
 MAX_PIXELS = 64_000_000
+# Of a side: what is resized to the network's width must not become a tower.
+MAX_SIDE = 16_384
+# A progressive JPEG is decoded once a scan, and a scan may be a few bytes: a bomb of time. Cameras
+# and encoders use at most about ten.
+MAX_SCANS = 20
+JPEG_SCAN = b"\xff\xda"
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 Buffer = bytes | bytearray | memoryview
@@ -169,6 +175,7 @@ def _decode_jpeg(
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(height, width, max_pixels)
+        _check_scans(data)
         denominator = denominator_of((height, width))
         small_hw = (-(-height // denominator), -(-width // denominator))
         # Strict: a JPEG that ends early is an error, not a picture with a grey half.
@@ -185,6 +192,12 @@ def _decode_jpeg(
             raise
         raise ImageError("undecodable", f"not a complete JPEG: {error}") from error
     return DecodedImage(np.asarray(pixels), False, (height, width), denominator)
+
+
+def _check_scans(data: Buffer) -> None:
+    scans = bytes(data).count(JPEG_SCAN)
+    if scans > MAX_SCANS:
+        raise ImageError("too_large", f"a JPEG of {scans} scans; expected at most {MAX_SCANS}")
 
 
 def _decode_png(data: Buffer, max_pixels: int) -> ImageArray:
@@ -219,6 +232,8 @@ def _check_png_chunks(data: memoryview) -> None:
 def _check_pixels(height: int, width: int, max_pixels: int) -> None:
     if height <= 0 or width <= 0:
         raise ImageError("empty", f"the image has size {width}x{height}")
+    if max(height, width) > MAX_SIDE:
+        raise ImageError("too_large", f"{width}x{height}: expected sides of at most {MAX_SIDE}")
     if height * width > max_pixels:
         raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
 

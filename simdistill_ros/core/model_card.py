@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from simdistill_ros.core.card_yaml import CardYamlError, read_card_yaml
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.lift_geometry import BoolArray, PoolingTables, pooling_tables
 from simdistill_ros.core.model_card_deployment import (
@@ -46,6 +47,9 @@ from simdistill_ros.core.model_card_parts import (
 )
 
 CARD_FILE = "model.yaml"
+# More than any card or package has; what is larger is not read into memory.
+MAX_CARD_BYTES = 1_000_000
+MAX_FILE_BYTES = 2_000_000_000
 
 
 class ModelCardError(ValueError):
@@ -211,6 +215,11 @@ class ModelCard(Section):
         path = self._file.parent / entry.file
         if not path.is_file():
             raise ModelCardError(f"{self._file}: {key}.file: {path} does not exist")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelCardError(
+                f"{self._file}: {key}.file: expected at most {MAX_FILE_BYTES} bytes in {path}, "
+                f"got {path.stat().st_size}"
+            )
         content = path.read_bytes()
         actual = hashlib.sha256(content).hexdigest()
         if actual != entry.sha256:
@@ -253,8 +262,9 @@ def load_model_card(path: str | Path) -> ModelCard:
     if not file.is_file():
         raise ModelCardError(f"{file}: no such model card; expected a folder with {CARD_FILE}")
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with file.open("rb") as opened:
+            data = read_card_yaml(opened.read(MAX_CARD_BYTES).decode("utf-8"))
+    except (CardYamlError, UnicodeDecodeError) as error:
         raise ModelCardError(f"{file}: not readable as YAML: {error}") from error
     return model_card_from_dict(data, file)
 
@@ -267,7 +277,14 @@ def model_card_from_dict(data: Any, file: Path = Path(CARD_FILE)) -> ModelCard:
     """
     try:
         # JSON, because strict validation of Python objects would refuse lists for tuples.
-        card = ModelCard.model_validate_json(json.dumps(data, default=str))
+        text = json.dumps(data, default=str)
+    except (ValueError, TypeError, RecursionError) as error:  # a number of a thousand digits
+        raise ModelCardError(f"{file}: expected plain values: {error}") from error
+    for where in _booleans(data):
+        if not where.startswith("legacy."):
+            raise ModelCardError(f"{file}: {where}: expected no boolean")
+    try:
+        card = ModelCard.model_validate_json(text)
     except ValidationError as error:
         problems = [
             f"{file}: {_dotted(item['loc'], data)}: {item['msg']}" for item in error.errors()
@@ -275,6 +292,15 @@ def model_card_from_dict(data: Any, file: Path = Path(CARD_FILE)) -> ModelCard:
         raise ModelCardError("\n".join(problems)) from None
     card._file = file
     return card
+
+
+def _booleans(data: Any, where: str = "") -> Iterator[str]:
+    """Yield where booleans are; true would pass for 1 where 1 is a choice."""
+    if isinstance(data, bool):
+        yield where
+    elif isinstance(data, dict | list):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _booleans(value, f"{where}.{key}".lstrip("."))
 
 
 def _dotted(location: tuple[int | str, ...], data: Any) -> str:
@@ -290,16 +316,3 @@ def _dotted(location: tuple[int | str, ...], data: Any) -> str:
         except (KeyError, IndexError, TypeError):
             data = None
     return ".".join(names) or "card"
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (key_node, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
-        return super().construct_mapping(node, deep=deep)

@@ -14,10 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from simdistill_ros.core.frames import FloatArray, rigid, rotation_from_quaternion
 from simdistill_ros.core.lift_geometry import BevGrid, DepthBins
 
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-Metres = Annotated[float, Field(gt=0)]
-Span = tuple[float, float]
+# Wide enough for every network, narrow enough that no card makes one that cannot be built.
+Positive = Annotated[int, Field(gt=0, le=65_536)]
+Pixels = Annotated[int, Field(gt=0, le=8192)]
+NonNegative = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Metres = Annotated[float, Field(gt=0, le=1e6)]
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
+Span = tuple[Coordinate, Coordinate]
+MAX_CELLS = 4096
+MAX_DEPTH_BINS = 1024
 Strides = tuple[Literal[1, 2], ...]
 
 
@@ -34,8 +39,8 @@ class ImageCard(Section):
     horizontal centre and the lower edge. Normalisation: (value / 255 - mean) / std per channel.
     """
 
-    input_hw: tuple[Positive, Positive]
-    resized_width_px: Positive
+    input_hw: tuple[Pixels, Pixels]
+    resized_width_px: Pixels
     resize_kernel: Literal["bicubic_antialias", "bilinear_antialias"]
     colour_order: Literal["rgb"]
     mean: tuple[float, float, float]
@@ -113,7 +118,9 @@ class DepthBinsCard(Section):
 
     @model_validator(mode="after")
     def _is_a_range(self) -> DepthBinsCard:
-        DepthBins(self.start_m, self.stop_m, self.step_m)
+        count = DepthBins(self.start_m, self.stop_m, self.step_m).count
+        if count > MAX_DEPTH_BINS:
+            raise ValueError(f"expected at most {MAX_DEPTH_BINS} depth bins, got {count}")
         return self
 
 
@@ -139,7 +146,7 @@ class LiftCard(Section):
 class PoseCard(Section):
     """A rigid transform."""
 
-    translation_m: tuple[float, float, float]
+    translation_m: tuple[Coordinate, Coordinate, Coordinate]
     rotation_wxyz: tuple[float, float, float, float]
 
     @field_validator("rotation_wxyz")
@@ -165,7 +172,10 @@ class BevCard(Section):
 
     @model_validator(mode="after")
     def _is_a_grid(self) -> BevCard:
-        _ = self.grid
+        if max(self.grid.shape_xy) > MAX_CELLS:
+            raise ValueError(
+                f"expected at most {MAX_CELLS} cells along x and y, got {self.grid.shape_xy}"
+            )
         return self
 
     @property

@@ -28,6 +28,11 @@ from simdistill_ros.core.frames import (
 # later samples kept, look-ups between the two times would be interpolated across the jump.
 JUMP_NS = 1_000_000_000
 UNIT_TOLERANCE = 0.01  # of a quaternion's length; tf2 allows the same
+# Whoever can publish /tf could otherwise fill the memory, or put a book into every log line.
+MAX_FRAMES = 10_000
+MAX_SAMPLES = 100_000  # of one edge
+MAX_NAME = 255  # characters of a frame's name
+MAX_TRANSLATION_M = 1e9  # far beyond any map; squares of more lose the centimetres
 
 
 class TransformError(LookupError):
@@ -57,8 +62,11 @@ def rigid_from_quaternion(wxyz: npt.ArrayLike, translation_m: npt.ArrayLike) -> 
     """
     quaternion = np.asarray(wxyz, dtype=np.float64)
     translation = np.asarray(translation_m, dtype=np.float64)
-    if translation.shape != (3,) or not np.isfinite(translation).all():
-        raise ValueError(f"expected a finite translation (x, y, z), got {translation.tolist()}")
+    if translation.shape != (3,) or not (np.abs(translation) <= MAX_TRANSLATION_M).all():
+        raise ValueError(
+            f"expected a finite translation (x, y, z) of at most {MAX_TRANSLATION_M:g} m, "
+            f"got {translation.tolist()}"
+        )
     length = float(np.linalg.norm(quaternion))
     if quaternion.shape != (4,) or not abs(length - 1) <= UNIT_TOLERANCE:
         raise ValueError(
@@ -66,6 +74,19 @@ def rigid_from_quaternion(wxyz: npt.ArrayLike, translation_m: npt.ArrayLike) -> 
             f"of length {length:.3g}"
         )
     return rigid(rotation_from_quaternion(quaternion), translation)
+
+
+def check_frame_name(name: str) -> None:
+    """Refuse names that no frame has.
+
+    Raises:
+        ValueError: If the name is empty, too long or holds what cannot be printed.
+    """
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ValueError(
+            f"expected a frame name of 1 to {MAX_NAME} printable characters, got {name[:40]!r} "
+            f"({len(name)} characters)"
+        )
 
 
 class TransformTree:
@@ -100,9 +121,12 @@ class TransformTree:
         A child has one parent: a sample with another parent replaces the edge and is counted.
 
         Raises:
-            ValueError: If a frame has no name, both are the same, or the matrix is not rigid.
+            ValueError: If a frame has no usable name, both are the same, the matrix is not rigid,
+                or there are too many frames.
         """
-        if not parent or not child or parent == child:
+        check_frame_name(parent)
+        check_frame_name(child)
+        if parent == child:
             raise ValueError(f"expected two different frames, got {parent!r} and {child!r}")
         matrix = np.array(parent_from_child, dtype=np.float64)
         rotates = matrix.shape == (4, 4) and is_rotation(matrix[:3, :3])
@@ -115,6 +139,8 @@ class TransformTree:
         self, parent: str, child: str, stamp_ns: int, matrix: FloatArray, static: bool
     ) -> None:
         edge = self._edges.get(child)
+        if edge is None and len(self._edges) >= MAX_FRAMES:
+            raise ValueError(f"expected at most {MAX_FRAMES} frames; {child!r} is one more")
         if edge is None or edge.parent != parent or edge.static != static:
             self.reparented += int(edge is not None)
             edge = self._edges[child] = _Edge(parent, static)
@@ -132,7 +158,7 @@ class TransformTree:
         edge.stamps_ns.insert(at, stamp_ns)
         edge.parent_from_child.insert(at, matrix)
         oldest_ns = edge.stamps_ns[-1] - self._cache_ns
-        first = bisect_left(edge.stamps_ns, oldest_ns)
+        first = max(bisect_left(edge.stamps_ns, oldest_ns), len(edge.stamps_ns) - MAX_SAMPLES)
         del edge.stamps_ns[:first], edge.parent_from_child[:first]
 
     def clear_dynamic(self) -> None:

@@ -96,7 +96,7 @@ class CameraRecord:
         self._images.add(message.header, arrival_ns, len(data))
         self._digests.append(_digest(data))
         self._encodings[getattr(message, "encoding", None) or message.format] = None
-        if arrival_ns < self._next_decode_ns:
+        if arrival_ns < min(self._next_decode_ns, self._next_picture_ns):
             return
         self._next_decode_ns = arrival_ns + self._decode_gap_ns
         try:

@@ -136,12 +136,10 @@ class _Observer:
             if not accepted:
                 continue
             self._subscribed.add(topic)
-            self._node.create_subscription(
-                MESSAGE_CLASSES[accepted[0].type_name],
-                topic,
-                partial(self._take, topic),
-                _qos(topic, publishers),
-            )
+            for qos in _profiles(topic, publishers):
+                self._node.create_subscription(
+                    MESSAGE_CLASSES[accepted[0].type_name], topic, partial(self._take, topic), qos
+                )
 
     def _take(self, topic: str, message: Any) -> None:
         self._recorder.take(topic, message, time.time_ns())
@@ -169,14 +167,19 @@ class _Observer:
         return any(p.type_name == DETECTIONS_TYPE for p in publishers) or node.endswith("/detector")
 
 
-def _qos(topic: str, publishers: tuple[Endpoint, ...]) -> QoSProfile:
-    """Return a profile that every publisher of a topic satisfies."""
-    latched = all(p.durability == "transient_local" for p in publishers)
-    if topic.startswith("/tf"):
-        reliable = all(p.reliability == "reliable" for p in publishers)
-        return QoSProfile(
-            depth=100,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
-    return QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+def _profiles(topic: str, publishers: tuple[Endpoint, ...]) -> list[QoSProfile]:
+    """Return profiles with which every publisher of a topic is heard.
+
+    What was latched is delivered to transient-local subscribers only, and a volatile publisher not
+    to these; where both kinds share a topic there is a profile for each.
+    """
+    if not topic.startswith("/tf"):
+        return [QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)]
+    reliable = all(p.reliability == "reliable" for p in publishers)
+    reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+    wanted = {
+        DurabilityPolicy.TRANSIENT_LOCAL if p.durability == "transient_local"
+        else DurabilityPolicy.VOLATILE
+        for p in publishers
+    }  # fmt: skip
+    return [QoSProfile(depth=100, reliability=reliability, durability=one) for one in wanted]

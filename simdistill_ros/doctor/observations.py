@@ -182,6 +182,7 @@ class Edge:
         newest_ns: Stamp of the newest dynamic sample, or None.
         moves: Whether the samples differ.
         parent_from_child: (4, 4), the newest.
+        lag_ns: Median time from stamp to arrival of the dynamic samples.
     """
 
     parent: str
@@ -192,6 +193,14 @@ class Edge:
     newest_ns: int | None
     moves: bool
     parent_from_child: FloatArray
+    lag_ns: int = 0
+
+    @property
+    def period_ns(self) -> int | None:
+        """Mean time between two dynamic samples; None with fewer than two."""
+        if self.first_ns is None or self.newest_ns is None or self.dynamic_count < 2:
+            return None
+        return (self.newest_ns - self.first_ns) // (self.dynamic_count - 1)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Recorder:
         elif topic in self._infos:
             self._infos[topic].add_info(message, arrival_ns)
         elif topic in TF_TOPICS:
-            self._transforms.add(message, static=topic == "/tf_static")
+            self._transforms.add(message, arrival_ns, static=topic == "/tf_static")
         elif topic == CLOCK_TOPIC:
             self._clock_count += 1
             self._clock_offset_ns = stamp_ns_from_msg(message.clock) - arrival_ns

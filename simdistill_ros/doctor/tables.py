@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from simdistill_ros.doctor.checks.coverage import blind_sectors, sectors
+from simdistill_ros.doctor.checks.coverage import blind_sectors, overlaps_deg, sectors
 from simdistill_ros.doctor.checks.rates import lost_images
 from simdistill_ros.doctor.observations import CameraSeen, Rig
 from simdistill_ros.doctor.rhythm import rhythm_of, sets_of
@@ -65,7 +65,10 @@ def coverage_row(rig: Rig) -> Row:
     if not sectors(rig):
         return {}
     blind = sum(high - low for low, high in blind_sectors(rig))
-    return {"seen_deg": 360 - blind, "blind_deg": blind}
+    row: Row = {"seen_deg": 360 - blind, "blind_deg": blind}
+    for (first, second), degrees in overlaps_deg(rig).items():
+        row[f"{first}+{second}_deg"] = degrees
+    return row
 
 
 def machine_row(rig: Rig) -> Row:

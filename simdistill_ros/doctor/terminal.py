@@ -42,7 +42,8 @@ def format_diagnosis(diagnosis: Diagnosis, source: str, *, color: bool) -> str:
         ("machine", tables.machine_row(rig)),
     ):
         if row:
-            lines.append(f"{title}: " + ", ".join(f"{name} {value}" for name, value in row.items()))
+            numbers = ", ".join(f"{name} {value}" for name, value in row.items())
+            lines += textwrap.wrap(f"{title}: {numbers}", WIDTH, subsequent_indent="  ")
     lines.append("")
     for _, group in groupby(diagnosis.findings, key=lambda finding: finding.code):
         lines += _findings(list(group), color)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ class _EdgeRecord:
     first_ns: int | None = None
     newest_ns: int | None = None
     moves: bool = False
+    lags_ns: list[int] = field(default_factory=list)
 
-    def add(self, stamp_ns: int, matrix: FloatArray, *, static: bool) -> None:
+    def add(self, stamp_ns: int, arrival_ns: int, matrix: FloatArray, *, static: bool) -> None:
         self.newest = matrix
         difference = np.abs(matrix - self.first)
         shift, turn = difference[:3, 3].max(), difference[:3, :3].max()
@@ -37,6 +39,7 @@ class _EdgeRecord:
             self.static += 1
             return
         self.dynamic += 1
+        self.lags_ns.append(arrival_ns - stamp_ns)
         self.first_ns = stamp_ns if self.first_ns is None else min(self.first_ns, stamp_ns)
         self.newest_ns = stamp_ns if self.newest_ns is None else max(self.newest_ns, stamp_ns)
 
@@ -50,7 +53,7 @@ class TransformsSeen:
         self._edges: dict[tuple[str, str], _EdgeRecord] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
 
-    def add(self, message: Any, *, static: bool) -> None:
+    def add(self, message: Any, arrival_ns: int, *, static: bool) -> None:
         """Take a TFMessage."""
         for transform in message.transforms:
             try:
@@ -61,7 +64,7 @@ class TransformsSeen:
                 self._failures[transform.child_frame_id, text] += 1
                 continue
             record = self._edges.setdefault((parent, child), _EdgeRecord(matrix, matrix))
-            record.add(stamp_ns, matrix, static=static)
+            record.add(stamp_ns, arrival_ns, matrix, static=static)
 
     def transforms(self) -> Transforms:
         """Return what was seen."""
@@ -75,6 +78,7 @@ class TransformsSeen:
                 newest_ns=record.newest_ns,
                 moves=record.moves,
                 parent_from_child=record.newest,
+                lag_ns=round(median(record.lags_ns)) if record.lags_ns else 0,
             )
             for (parent, child), record in self._edges.items()
         )

@@ -91,3 +91,18 @@ def test_a_shrunken_image_has_the_same_rays_and_a_size_rounded_up() -> None:
     ray = np.linalg.inv(full.image_from_cam) @ pixel_of_first_block
     np.testing.assert_allclose(small.image_from_cam @ ray, [0.0, 0.0, 1.0], atol=1e-12)
     assert shrunk_calibration(full, 1) is full
+
+
+@pytest.mark.parametrize(
+    ("k", "distortion", "cause"),
+    [
+        ([[1e300, 0, 8], [0, 1e300, 6], [0, 0, 1]], (), "bad_intrinsics"),
+        ([[1e-9, 0, 8], [0, 14, 6], [0, 0, 1]], (), "bad_intrinsics"),
+        ([[14, 0, 1e200], [0, 14, 6], [0, 0, 1]], (), "bad_intrinsics"),
+        ([[14, 0, 8], [0, 14, 6], [0, 0, 1]], (1e200, 0, 0, 0, 0), "bad_distortion"),
+    ],
+)
+def test_finite_numbers_that_no_camera_has_are_refused(k, distortion, cause):
+    with pytest.raises(CalibrationError) as caught:
+        CameraCalibration(16, 12, np.array(k, dtype=float), "plumb_bob", distortion)
+    assert caught.value.cause == cause

@@ -235,3 +235,18 @@ def test_another_encoding_is_named_with_those_that_are_known(encoding):
     with pytest.raises(ImageError, match=rf"encoding '{encoding}' is none of rgb8, bgr8") as caught:
         raw(bytes(12), encoding, 2, 2, 6)
     assert caught.value.cause == "unknown_encoding"
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_they_are_decoded(picture):
+    progressive = encoded(picture, "JPEG", progressive=True)
+    last_scan = progressive[progressive.rfind(b"\xff\xda") : -2]
+    assert decode_jpeg_png(progressive).shape == picture.shape
+    with pytest.raises(ImageError, match="scans") as caught:
+        decode_jpeg_png(progressive[:-2] + last_scan * 1000 + b"\xff\xd9")
+    assert caught.value.cause == "too_large"
+
+
+def test_an_image_that_is_a_line_is_refused():
+    with pytest.raises(ImageError, match="sides of at most") as caught:
+        raw(bytes(20_000), "mono8", 20_000, 1, 1)
+    assert caught.value.cause == "too_large"

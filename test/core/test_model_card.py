@@ -162,3 +162,34 @@ def test_mounting_of_the_bev_frame_is_a_transform(data):
     }
     ego_from_bev = model_card_from_dict(data).bev.ego_from_bev.matrix()
     np.testing.assert_allclose(ego_from_bev @ [1, 0, 0, 1], [1, 3, 3, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("image.input_hw", [100_000, 8], "8192"),
+        ("bev.cell_m", 0.001, "at most 4096 cells"),
+        ("bev.x_m", [-1e308, 1e308], "bev.x_m"),
+        ("lift.depth_bins.step_m", 1e-9, "at most 1024 depth bins"),
+        ("head.shared_channels", 10**9, "65536"),
+        ("schema_version", True, "expected no boolean"),
+    ],
+)
+def test_a_card_that_asks_for_more_than_any_machine_has_is_refused(data, key, value, words):
+    with pytest.raises(ModelCardError, match=words):
+        model_card_from_dict(changed(data, key, value))
+
+
+def test_a_number_of_ten_thousand_digits_is_refused(data):
+    data["init_seed"] = 1 << 40_000
+    with pytest.raises(ModelCardError, match="plain values"):
+        model_card_from_dict(data)
+
+
+def test_a_file_larger_than_any_package_has_is_not_read(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("simdistill_ros.core.model_card.MAX_FILE_BYTES", 10)
+    (tmp_path / "w.safetensors").write_bytes(bytes(11))
+    data["weights"] = {"file": "w.safetensors", "sha256": hashlib.sha256(bytes(11)).hexdigest()}
+    card = model_card_from_dict(data, tmp_path / "model.yaml")
+    with pytest.raises(ModelCardError, match="expected at most 10 bytes"):
+        card.verified_weights()

@@ -179,7 +179,9 @@ def test_frames_in_a_circle_end_in_an_error_or_an_answer_never_in_a_hang():
     ("parent", "child", "matrix", "message"),
     [
         ("a", "a", np.eye(4), "two different frames"),
-        ("", "b", np.eye(4), "two different frames"),
+        ("", "b", np.eye(4), "frame name of 1 to 255"),
+        ("a", "b" * 256, np.eye(4), "256 characters"),
+        ("a", "b\n[ERROR]", np.eye(4), "printable"),
         ("a", "b", np.full((4, 4), np.nan), "a <- b: expected a finite rigid transform"),
         ("a", "b", np.diag([2.0, 2.0, 2.0, 1.0]), "rigid"),
         ("a", "b", np.diag([1.0, 1.0, -1.0, 1.0]), "rigid"),
@@ -242,3 +244,29 @@ def test_reading_while_another_thread_writes_gives_whole_transforms():
     writer.join()
     assert causes <= {"future", "past"}
     assert tree.lookup("a", "b", S + 1950 * MS)[0, 3] == pytest.approx(1950)
+
+
+def test_frames_that_somebody_invents_without_end_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("simdistill_ros.core.transform_tree.MAX_FRAMES", 3)
+    tree = TransformTree(cache_ns=S)
+    for number in range(3):
+        tree.set_transform("a", f"frame_{number}", 0, np.eye(4), static=True)
+    with pytest.raises(ValueError, match="at most 3 frames"):
+        tree.set_transform("a", "one more", 0, np.eye(4), static=True)
+    tree.set_transform("a", "frame_0", 0, np.eye(4), static=True)  # a known one may change
+
+
+def test_samples_of_a_frame_are_bounded_however_close_their_stamps(monkeypatch):
+    monkeypatch.setattr("simdistill_ros.core.transform_tree.MAX_SAMPLES", 50)
+    tree = TransformTree(cache_ns=S)
+    for stamp_ns in range(1000):
+        tree.set_transform("a", "b", stamp_ns, np.eye(4), static=False)
+    tree.lookup("a", "b", 999)
+    tree.lookup("a", "b", 950)
+    with pytest.raises(TransformError, match="oldest"):
+        tree.lookup("a", "b", 900)
+
+
+def test_a_translation_beyond_the_world_is_refused():
+    with pytest.raises(ValueError, match="at most 1e"):
+        rigid_from_quaternion([1, 0, 0, 0], [1e300, 0, 0])

@@ -39,8 +39,8 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
         scenes=1,
         val_scenes=0,
         seed=11,
-        width=480,
-        height=270,
+        width=352,
+        height=198,
         duration_s=1.5,
         antialias="none",
     )

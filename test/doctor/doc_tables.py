@@ -22,8 +22,7 @@ def findings_table() -> str:
         lines.append(f"| **{title}** | | | |")
         lines += [
             f"| `{kind.code}` | {kind.severity.label} | {kind.meaning} | {kind.fix} |"
-            for check in checks
-            for kind in check.kinds
+            for kind in dict.fromkeys(kind for check in checks for kind in check.kinds)
         ]
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ message arrives 30 ms after its stamp.
 from __future__ import annotations
 
 import array
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,8 +198,13 @@ def every(faults: Iterable[Fault]) -> Fault:
     return fault
 
 
+@functools.cache
+def _typestore() -> Any:
+    return bag_typestore()
+
+
 def write_bag(recording: Recording, folder: Path, qos: dict[str, Any] | None = None) -> Path:
-    with BagWriter(folder, bag_typestore()) as bag:
+    with BagWriter(folder, _typestore()) as bag:
         for entry in sorted(recording, key=lambda entry: entry.arrival_ns):
             default = latched_qos() if entry.topic == "/tf_static" else stream_qos()
             profile = (qos or {}).get(entry.topic, default)

@@ -156,7 +156,8 @@ def test_a_camera_that_looks_across_its_vehicle_is_named():
     assert mounting.check_outward(good) == []
     poses["one"] = turned(2.0, 180)
     bad = rig_of(*(camera(name, ego_from_cam=pose) for name, pose in poses.items()))
-    assert [f.subjects for f in mounting.check_outward(bad)] == [("one",)]
+    (finding,) = mounting.check_outward(bad)
+    assert (finding.code, finding.subjects) == ("camera_looks_inward", ("one",))
 
 
 def test_the_mounting_of_a_level_camera_by_hand():
@@ -198,3 +199,20 @@ def test_an_explanation_needs_a_common_subject():
     assert not explains(found(zero, "a", ""), found(future, "b", ""))
     assert explains(found(zero, (), ""), found(future, "b", ""))
     assert not explains(found(future, "a", ""), found(zero, "a", ""))
+
+
+def test_pictures_of_a_distorted_lens_are_undistorted_before_they_are_compared():
+    from simdistill_ros.core.camera import CameraCalibration
+    from simdistill_ros.doctor.checks.picture_evidence import placed_pictures
+    from simdistill_ros.doctor.observations import Picture
+
+    k = np.array([[200.0, 0, 159.5], [0, 200.0, 89.5], [0, 0, 1]])
+    lens = CameraCalibration(320, 180, k, "plumb_bob", (-0.2, 0.0, 0.0, 0.0, 0.0))
+    # A ray 0.5 to the right: radius 0.5, so the lens puts it at 0.5 (1 - 0.2 * 0.25) = 0.475.
+    pixels = np.zeros((180, 320, 3), np.uint8)
+    pixels[:, round(159.5 + 200 * 0.475)] = 255
+    seen = camera(ego_from_cam=LEVEL, calibration=lens)
+    seen = replace(seen, pictures=(Picture(START, pixels, (180, 320)),))
+    (place,) = placed_pictures(rig_of(seen))["cam_front"]
+    assert not place.calibration.is_distorted
+    assert place.pixels[90, :, 0].argmax() == pytest.approx(159.5 + 200 * 0.5, abs=1.5)

@@ -9,7 +9,8 @@ import cv2
 import doc_tables
 import numpy as np
 import pytest
-from planted import FAULTS, below_ground, set_stamp
+from faults import below_ground, set_stamp
+from planted import FAULTS
 from recording import edit, edit_mounting, images_of, write_bag
 
 from simdistill_ros.doctor.checks.registry import all_kinds
@@ -55,6 +56,8 @@ def test_the_json_holds_findings_with_evidence_and_the_measurements(bag, tmp_pat
     assert document["cameras"]["cam_front"]["latency_ms"] == pytest.approx(30.0)
     assert document["cameras"]["cam_front"]["azimuth_deg"] == pytest.approx(0, abs=2)
     assert len(document["spreads_ms"]) == 20
+    assert document["coverage"]["blind_deg"] == 0
+    assert 5 <= document["coverage"]["cam_front+cam_front_left_deg"] <= 15
     assert document["sync"]["spread_max_ms"] == pytest.approx(43.0)
 
 

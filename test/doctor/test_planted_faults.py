@@ -7,9 +7,14 @@ are confused, and nodes that say nothing.
 
 from __future__ import annotations
 
-import pytest
-from planted import FAULTS, Planted
+from pathlib import Path
 
+import pytest
+from faults import halve_pixels
+from planted import FAULTS, Planted
+from recording import edit, images_of
+
+from simdistill_ros.doctor.checks.registry import all_kinds
 from simdistill_ros.doctor.findings import Severity
 
 
@@ -23,6 +28,22 @@ def test_a_healthy_bag_has_neither_error_nor_warning(recording, examine):
     assert named(diagnosis) == set()
     assert not diagnosis.consequences
     assert diagnosis.exit_status(strict=True) == 0
+    assert {finding.code for finding in diagnosis.findings} == {"firing_order", "neighbours_agree"}
+
+
+def test_a_resized_image_with_the_calibration_of_the_whole_one_is_only_mentioned(
+    recording, examine
+):
+    diagnosis = examine(edit(images_of("cam_back"), halve_pixels)(recording))
+    assert named(diagnosis) == set()
+    (scaled,) = [f for f in diagnosis.findings if f.code == "info_scaled"]
+    assert scaled.subjects == ("cam_back",)
+    assert scaled.text == "the image is 176x99, CameraInfo says 352x198"
+
+
+def test_every_finding_is_planted_or_made_by_hand_in_some_test():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
+    assert not [kind.code for kind in all_kinds() if f'"{kind.code}"' not in tests]
 
 
 @pytest.mark.parametrize("planted", FAULTS, ids=lambda planted: planted.complaint.replace(" ", "_"))

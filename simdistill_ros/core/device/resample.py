@@ -3,8 +3,9 @@
 
 Resizing with antialiasing is the same weighted sum for every row and another for every column, so
 it is two matrices, made here once an image size. As on the CPU, weights are rounded to 16-bit
-integers, columns go first, and values are rounded to whole numbers after each step. Products and
-sums then are whole numbers that float32 holds, so that the result is the CPU's, to the bit.
+integers, columns go first, and values are rounded to whole numbers after each step. Where float32
+holds the sums exactly (up to 2^24: all but strong reductions with the bilinear kernel) the result
+is the CPU's to the bit; else a few values in ten thousand end one level of 255 off.
 """
 
 from __future__ import annotations

@@ -42,15 +42,18 @@ def load_student(card: ModelCard) -> Student:
     Raises:
         ModelCardError: If the weights are missing, have another hash or do not fit the card.
     """
+    if card.weights is None:
+        return build_student(card).eval()
+    # Before anything is built, and the very bytes that were checked: a file could change meanwhile.
+    weights = card.verified_bytes("weights", card.weights)
     student = build_student(card).eval()
-    path = card.verified_weights()
-    if path is not None:
-        from safetensors.torch import load_file  # untrained models do without
+    from safetensors.torch import load  # untrained models do without
 
-        try:
-            student.load_state_dict(load_file(path))
-        except Exception as error:
-            raise ModelCardError(f"{card.file}: {path} does not fit the card: {error}") from error
+    try:
+        student.load_state_dict(load(weights))
+    except Exception as error:
+        name = card.weights.file
+        raise ModelCardError(f"{card.file}: {name} does not fit the card: {error}") from error
     return student
 
 

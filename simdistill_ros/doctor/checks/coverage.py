@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
 from simdistill_ros.core.camera import CameraCalibration
@@ -73,6 +75,13 @@ def blind_sectors(rig: Rig) -> list[tuple[int, int]]:
         else:
             gaps.append((degree, degree + 1))
     return gaps
+
+
+def overlaps_deg(rig: Rig) -> dict[tuple[str, str], int]:
+    """Return how many degrees two cameras both see, for every two that share some."""
+    views = {n: {d % 360 for d in range(round(a), round(b))} for n, (a, b) in sectors(rig).items()}
+    shared = {(one, two): len(views[one] & views[two]) for one, two in combinations(views, 2)}
+    return {pair: degrees for pair, degrees in shared.items() if degrees}
 
 
 def check_coverage(rig: Rig) -> list[Finding]:

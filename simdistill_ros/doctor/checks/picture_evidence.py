@@ -9,12 +9,14 @@ any with what is configured; pictures without texture prove nothing and are not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
+import cv2
 import numpy as np
 
 from simdistill_ros.core.camera import CameraCalibration, scale_matrix
+from simdistill_ros.core.frames import inverse, rigid
 from simdistill_ros.core.snapshot import ImageArray
 from simdistill_ros.doctor.findings import Check, Finding, Kind, Severity, found
 from simdistill_ros.doctor.observations import CameraSeen, Picture, Rig
@@ -66,17 +68,29 @@ def placed_pictures(rig: Rig) -> dict[str, tuple[PlacedPicture, ...]]:
 
 
 def _place(camera: CameraSeen, calibration: CameraCalibration, picture: Picture) -> PlacedPicture:
+    assert camera.ego_from_cam is not None
     height, width = picture.pixels.shape[:2]
     scaling = scale_matrix(width / calibration.width_px, height / calibration.height_px)
-    small = CameraCalibration(
-        width,
-        height,
-        scaling @ calibration.image_from_cam,
-        calibration.distortion_model,
-        calibration.distortion,
+    small = replace(
+        calibration,
+        width_px=width,
+        height_px=height,
+        image_from_cam=scaling @ calibration.image_from_cam,
     )
-    assert camera.ego_from_cam is not None
-    return PlacedPicture(picture.pixels, small, camera.ego_from_cam)
+    pixels = _undistorted(picture.pixels, small) if small.is_distorted else picture.pixels
+    pinhole = CameraCalibration(width, height, small.image_from_cam)
+    cam_from_rectified = inverse(rigid(calibration.rectified_from_cam, np.zeros(3)))
+    return PlacedPicture(pixels, pinhole, camera.ego_from_cam @ cam_from_rectified)
+
+
+def _undistorted(pixels: ImageArray, calibration: CameraCalibration) -> ImageArray:
+    """Return the picture as a pinhole camera of the same K shows it; the node does the same."""
+    # Late: the node's preprocessing loads torch, which pictures without distortion do not need.
+    from simdistill_ros.core.preprocess import InputRule, undistortion_maps
+
+    same_size = InputRule((calibration.height_px, calibration.width_px), calibration.width_px)
+    map_x, map_y = undistortion_maps(same_size, calibration)
+    return np.asarray(cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR))
 
 
 def agreement(placed: Placed) -> dict[tuple[str, str], int]:

@@ -37,4 +37,5 @@ SECTIONS: dict[str, tuple[Check, ...]] = {
 
 def all_kinds() -> tuple[Kind, ...]:
     """Return every kind of finding, in the order of the report."""
-    return tuple(kind for checks in SECTIONS.values() for check in checks for kind in check.kinds)
+    kinds = [kind for checks in SECTIONS.values() for check in checks for kind in check.kinds]
+    return tuple(dict.fromkeys(kinds))

@@ -8,6 +8,7 @@ from collections import defaultdict
 
 from simdistill_ros.doctor.findings import Check, Finding, Kind, Severity, found
 from simdistill_ros.doctor.observations import NANOSECONDS, CameraSeen, Edge, Rig
+from simdistill_ros.doctor.rhythm import rhythm_of
 
 STALE_NS = NANOSECONDS
 SHARE_FAILED = 0.05
@@ -79,7 +80,7 @@ TF_STATIC_AS_DYNAMIC = Kind(
     Severity.WARNING,
     "A camera's mounting never changes but comes on /tf: each image waits for the next sample.",
     "Publish it on /tf_static; until then tf.timeout_s must exceed its period.",
-    explained_by=("tf_stale",),
+    explained_by=("tf_stale", "tf_late"),
 )
 TF_BOTH = Kind(
     "tf_both",
@@ -96,9 +97,10 @@ TF_STALE = Kind(
 TF_LATE = Kind(
     "tf_late",
     Severity.ERROR,
-    "Transforms do not cover the images' stamps.",
-    "Publish transforms before images or raise tf.timeout_s; compare the clocks of both sources.",
-    explained_by=("tf_stale", "tf_both", "tf_not_connected", "stamp_zero", "stamp_epoch",
+    "Transforms do not cover the images' stamps, or come later than the node waits.",
+    "Publish transforms more often or earlier, or raise tf.timeout_s; a fixed mounting belongs on "
+    "/tf_static; compare the clocks of both sources.",
+    explained_by=("tf_stale", "tf_both", "tf_not_connected", "stamp_zero",
                   "clock_offset", "tf_two_parents", "tf_loop", "time_jump", "stamp_future"),
 )  # fmt: skip
 FIXED_FRAME_MISSING = Kind(
@@ -106,7 +108,7 @@ FIXED_FRAME_MISSING = Kind(
     Severity.ERROR,
     "fixed_frame is set but TF does not lead from it to the vehicle.",
     "Start the odometry or localisation that publishes it, or set fixed_frame to the empty string.",
-    explained_by=("base_frame_missing", "tf_none", "stamp_zero", "stamp_epoch"),
+    explained_by=("base_frame_missing", "tf_none", "stamp_zero"),
 )
 
 
@@ -238,16 +240,29 @@ def check_mounting_edges(rig: Rig) -> list[Finding]:
         if late_ns > STALE_NS:
             text = f"the newest {where} is {late_ns / 1e9:.1f} s older than the newest image"
             findings.append(found(TF_STALE, tuple(cameras), text, late_s=late_ns / 1e9))
-        elif not edge.moves and edge.dynamic_count > 1:
+        wait_ns = _wait_ns(rig, edge, cameras)
+        if wait_ns is not None and wait_ns > rig.plan.tf_timeout_ns:
+            assert edge.period_ns is not None
+            text = (
+                f"{where} comes every {edge.period_ns / 1e6:.0f} ms, {edge.lag_ns / 1e6:.0f} ms "
+                f"after its stamp: an image waits up to {wait_ns / 1e6:.0f} ms for it; "
+                f"tf.timeout_s allows {rig.plan.tf_timeout_ns / 1e6:.0f} ms"
+            )
+            findings.append(found(TF_LATE, tuple(cameras), text, wait_ms=wait_ns / 1e6))
+        if late_ns <= STALE_NS and not edge.moves and edge.dynamic_count > 1:
             text = f"{where} came {edge.dynamic_count} times on /tf and never changed"
-            period_ns = (edge.newest_ns - (edge.first_ns or 0)) // (edge.dynamic_count - 1)
-            if period_ns > rig.plan.tf_timeout_ns:
-                text += (
-                    f"; it comes every {period_ns / 1e9:.2f} s, so tf.timeout_s "
-                    f"{rig.plan.tf_timeout_ns / 1e9:.2f} is too short to wait for it"
-                )
             findings.append(found(TF_STATIC_AS_DYNAMIC, tuple(cameras), text))
     return findings
+
+
+def _wait_ns(rig: Rig, edge: Edge, cameras: list[str]) -> int | None:
+    """Return how long an image waits, at most, until an edge's sample after it is there."""
+    ages = [rhythm_of(rig.camera(name).images) for name in cameras]
+    latencies = [rhythm.latency_ns for rhythm in ages if rhythm]
+    # Simulated time may run at any rate; arrivals then say nothing about stamps.
+    if edge.period_ns is None or not latencies or rig.clock_count:
+        return None
+    return edge.lag_ns + edge.period_ns - min(latencies)
 
 
 CHECKS = (
@@ -256,5 +271,5 @@ CHECKS = (
         check_frames, (BASE_FRAME_MISSING, FRAME_ID_EMPTY, FRAME_ID_DIFFERS, CAMERA_FRAME_MISSING)
     ),
     Check(check_look_ups, (TF_NOT_CONNECTED, TF_LATE, FIXED_FRAME_MISSING)),
-    Check(check_mounting_edges, (TF_STALE, TF_STATIC_AS_DYNAMIC)),
+    Check(check_mounting_edges, (TF_STALE, TF_LATE, TF_STATIC_AS_DYNAMIC)),
 )

@@ -61,6 +61,16 @@ def test_a_nuscenes_image_is_exactly_the_same() -> None:
     np.testing.assert_array_equal(ours[0], resize_and_crop(images[0], rule))
 
 
+def test_a_strong_reduction_is_at_most_a_level_off_and_seldom() -> None:
+    rule = InputRule((128, 352), 384, "bilinear_antialias")  # sums above 2^24
+    images = picture(900, 1600)[None]
+
+    errors = np.abs(on_device(images, rule)[0] - resize_and_crop(images[0], rule).astype(float))
+
+    assert errors.max() <= 1
+    assert errors.mean() < 1e-3
+
+
 def test_rows_that_the_input_does_not_see_are_not_needed() -> None:
     resize = DeviceResize(InputRule((256, 704), 768), (900, 1600), CPU)
 

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of serialised messages: what the middleware lets through goes where the node puts it.
+
+The middleware's own deserialiser is C++ and not of this project. Where it ends the process, that is
+reported apart from the findings about this project's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
+
+from benchmarks.fuzz.geometry import TransformCases, check_info
+from benchmarks.fuzz.mutate import broken_bytes
+from benchmarks.fuzz.pictures import check_compressed, check_raw
+from benchmarks.fuzz.seeds import camera_info, compressed_image, mounts, picture_files, raw_image
+
+
+class SerializedCases:
+    """Good messages as bytes, broken and read again."""
+
+    def __init__(self, transforms: TransformCases, in_middleware: Callable[[bool], None]) -> None:
+        """Serialise one of each.
+
+        Args:
+            transforms: Takes what is read as TF.
+            in_middleware: Told when the middleware begins and ends.
+        """
+        self._transforms = transforms
+        self._in_middleware = in_middleware
+        fixed = Random(0)
+        self._seeds: list[tuple[Any, bytes]] = [
+            (kind, bytes(serialize_message(message)))
+            for kind, message in (
+                (Image, raw_image(fixed)),
+                (CompressedImage, compressed_image(picture_files()[0])),
+                (CameraInfo, camera_info()),
+                (TFMessage, mounts()),
+            )
+        ]
+
+    def case(self, draw: Random) -> str:
+        """Run one."""
+        kind, data = draw.choice(self._seeds)
+        data = broken_bytes(data, draw)
+        self._in_middleware(True)
+        try:
+            message = deserialize_message(data, kind)
+        except Exception as error:  # what the node would never see
+            return f"{kind.__name__} not deserialised ({type(error).__name__})"
+        finally:
+            self._in_middleware(False)
+        return f"{kind.__name__} {self._check(message, draw)}"
+
+    def _check(self, message: Any, draw: Random) -> str:
+        if isinstance(message, Image):
+            return check_raw(message)
+        if isinstance(message, CompressedImage):
+            return check_compressed(message)
+        if isinstance(message, CameraInfo):
+            return check_info(message, draw)
+        return self._transforms.check(message, draw)
