@@ -79,7 +79,7 @@ class PackageCases:
         self._json = json.dumps(yaml.safe_load(self._text))
         self._card = load_model_card(folder)
         self._files = {
-            path.name: path.read_bytes() for path in folder.iterdir() if path.name != CARD_FILE
+            path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".yaml"
         }
 
     def fields_case(self, draw: Random) -> str:
