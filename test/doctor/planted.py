@@ -8,7 +8,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from faults import (
+from recording import (
+    CAMERAS,
+    MS,
+    START_NS,
+    Fault,
+    edit,
+    edit_mounting,
+    every,
+    image_topic,
+    images_of,
+    infos_of,
+)
+from rig_faults import (
     about_axis,
     any_camera,
     arrive,
@@ -59,18 +71,6 @@ from faults import (
     without_transform,
     wrong_step,
     yawed,
-)
-from recording import (
-    CAMERAS,
-    MS,
-    START_NS,
-    Fault,
-    edit,
-    edit_mounting,
-    every,
-    image_topic,
-    images_of,
-    infos_of,
 )
 
 from simdistill_ros.core.frames import inverse, rigid

@@ -9,9 +9,9 @@ import cv2
 import doc_tables
 import numpy as np
 import pytest
-from faults import below_ground, set_stamp
 from planted import FAULTS
 from recording import edit, edit_mounting, images_of, write_bag
+from rig_faults import below_ground, set_stamp
 
 from simdistill_ros.doctor.checks.registry import all_kinds
 from simdistill_ros.doctor.cli import main, parse_arguments

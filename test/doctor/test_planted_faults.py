@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults import halve_pixels
 from planted import FAULTS, Planted
 from recording import edit, images_of
+from rig_faults import halve_pixels
 
 from simdistill_ros.doctor.checks.registry import all_kinds
 from simdistill_ros.doctor.findings import Severity
