@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from simdistill_ros.core.model_card import (
@@ -240,8 +240,9 @@ def write_package(
         name: (value.half() if half and value.ndim > 1 else value).contiguous().cpu()
         for name, value in network.state_dict().items()
     }
-    save_file(state, folder / WEIGHTS_FILE)
-    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    weights = save(state)
+    (folder / WEIGHTS_FILE).write_bytes(weights)  # as readable as any other file
+    digest = hashlib.sha256(weights).hexdigest()
     parts = {
         "weights": WeightsCard(file=WEIGHTS_FILE, sha256=digest),
         "training": training,

@@ -238,6 +238,12 @@ def test_package_of_a_run_is_loaded_by_the_vehicle(whole_run, tmp_path):
         torch.testing.assert_close(shipped[name], value, rtol=1e-3, atol=1e-6)
 
 
+def test_all_files_of_a_package_are_equally_readable(whole_run, tmp_path):
+    package_run(whole_run, tmp_path / "model", data="three generated keyframes", name="trial")
+    modes = {file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1
+
+
 def test_teacher_is_not_packaged(teacher_run, tmp_path):
     with pytest.raises(CheckpointError, match="expected a student's run"):
         package_run(teacher_run, tmp_path / "model", data="x")
