@@ -30,6 +30,7 @@ from simdistill_ros.image_sync import ImageSync, make_sync
 from simdistill_ros.load_detector import load_detector
 from simdistill_ros.log_forwarding import forward_logs, stop_forwarding
 from simdistill_ros.monitor import Monitor, NodeParts
+from simdistill_ros.name_check import SUBJECT as NAME_SUBJECT
 from simdistill_ros.name_check import report_namesakes
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.parameter_changes import ParameterGuard
@@ -209,7 +210,7 @@ class DetectorNode(LifecycleNode):
     def _checked_namesakes(self) -> int:
         namesakes = report_namesakes(self, self.health)
         if self._namesakes and not namesakes:
-            self.health.good("model")
+            self.health.good(NAME_SUBJECT)
         return namesakes
 
     def _poll(self) -> None:

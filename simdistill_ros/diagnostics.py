@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's state as `/diagnostics`: one status a camera, and one for each part of the node.
 
-The parts are sync, inference, model, output (why nothing comes out), latency and environment.
+The parts are sync, inference, model, name (who else has it), output (why nothing comes out),
+latency and environment.
 
 A camera is OK while its images are used, WARN when something is odd but works, ERROR when its input
 cannot be used and STALE when nothing arrives; every status says the cause and what was counted.
@@ -75,6 +76,7 @@ def diagnostics_to_msg(facts: NodeFacts, stamp_ns: int) -> DiagnosticArray:
         ("sync", facts.sync_values),
         ("inference", facts.inference_values),
         ("model", facts.model_values),
+        ("name", {}),
     ):
         record = facts.health.get(subject, SubjectHealth())
         level, text = _subject_level(facts, subject, record)
@@ -188,7 +190,7 @@ def _environment_status(facts: NodeFacts) -> DiagnosticStatus:
 def _subject_level(facts: NodeFacts, subject: str, record: SubjectHealth) -> tuple[bytes, str]:
     if record.is_faulty:
         return ERROR, f"{record.last_cause}: {record.last_message}"
-    if subject != "model" and facts.state != "active":
+    if subject in ("sync", "inference") and facts.state != "active":
         return STALE, f"node is {facts.state}"
     if record.last_fault_ns is not None and facts.now_ns - record.last_fault_ns < RECENT_NS:
         return WARN, f"recovered from {record.last_cause}: {record.last_message}"

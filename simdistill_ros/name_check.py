@@ -7,6 +7,8 @@ from typing import Any
 
 from simdistill_ros.health import Health
 
+SUBJECT = "name"  # its own, so that it hides no other reason
+
 
 def report_namesakes(node: Any, health: Health) -> int:
     """Report how many other nodes have this node's full name; return their number."""
@@ -14,7 +16,7 @@ def report_namesakes(node: Any, health: Health) -> int:
     others = max(list(node.get_node_names_and_namespaces()).count(own) - 1, 0)
     if others:
         health.fault(
-            "model",
+            SUBJECT,
             "duplicate_node",
             f"{others} more named {node.get_fully_qualified_name()}; their outputs mix: end one or "
             "start it with another name or namespace",

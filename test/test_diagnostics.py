@@ -59,6 +59,7 @@ def test_there_is_one_status_a_camera_and_one_each_for_sync_inference_and_model(
         "detector: sync",
         "detector: inference",
         "detector: model",
+        "detector: name",
         "detector: output",
         "detector: latency",
         "detector: environment",

@@ -56,14 +56,14 @@ def test_a_second_node_of_the_same_name_is_reported_until_it_ends(bench: RigBenc
     bench.start()
     twin = rclpy.create_node("detector", context=bench.context)
     try:
-        bench.wait_for_fault("model", "duplicate_node")
+        bench.wait_for_fault("name", "duplicate_node")
     finally:
         twin.destroy_node()
     assert bench.spin_until(lambda: "duplicate" not in _newest_count(bench))
 
 
 def _newest_count(bench: RigBench) -> str:
-    """Return the model's status once the fault has ended."""
+    """Return the cause while the fault lasts."""
     assert bench.node is not None
-    record = bench.node.health.snapshot()["model"]
+    record = bench.node.health.snapshot()["name"]
     return record.last_cause if record.is_faulty else ""

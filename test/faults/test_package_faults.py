@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +24,8 @@ from simdistill_ros.core.golden import load_golden
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.detector_node import DetectorNode
 from simdistill_ros.load_detector import load_detector
+
+NUMBERS = itertools.count()
 
 
 class Loader:
@@ -66,6 +69,7 @@ def start(graph: FaultBench, loader: Loader, parameters: dict[str, Any]) -> Dete
     values = {"diagnostics.period_s": 0.05, "input.compressed": False, **parameters}
     node = DetectorNode(
         loader,
+        f"detector_{next(NUMBERS)}",  # rclpy keeps the name of a destroyed lifecycle node for a while
         context=graph.context,
         parameter_overrides=[Parameter(key, value=value) for key, value in values.items()],
     )
