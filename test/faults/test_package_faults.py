@@ -67,9 +67,10 @@ def graph() -> Any:
 
 def start(graph: FaultBench, loader: Loader, parameters: dict[str, Any]) -> DetectorNode:
     values = {"diagnostics.period_s": 0.05, "input.compressed": False, **parameters}
+    # rclpy keeps the name of a destroyed lifecycle node for a while.
     node = DetectorNode(
         loader,
-        f"detector_{next(NUMBERS)}",  # rclpy keeps the name of a destroyed lifecycle node for a while
+        f"detector_{next(NUMBERS)}",
         context=graph.context,
         parameter_overrides=[Parameter(key, value=value) for key, value in values.items()],
     )
