@@ -260,6 +260,20 @@ class DetectorNode(LifecycleNode):
         give_memory_back()
 
 
+def _spin(executor: SingleThreadedExecutor, process_end: ProcessEnd) -> None:
+    """Run callbacks until a signal asks for the end.
+
+    An exception that a signal raises while an object is being destroyed is lost, so the signal is
+    asked for too; what fails after it fails because the signal has ended the context.
+    """
+    try:
+        while not process_end.is_asked:
+            executor.spin_once()
+    except Exception:
+        if not process_end.is_asked:
+            raise
+
+
 def main(
     arguments: list[str] | None = None, detector_factory: DetectorFactory = load_detector
 ) -> None:
@@ -275,7 +289,7 @@ def main(
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.autostart()
-        executor.spin()
+        _spin(executor, process_end)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
