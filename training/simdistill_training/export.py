@@ -38,8 +38,7 @@ GRAPH_FILES: dict[Precision, tuple[str, str]] = {  # image graph, bev graph
     "fp16": ("image.fp16.onnx", "bev.fp16.onnx"),
 }
 GOLDEN_FILE = "golden.safetensors"
-# Trained weights make larger errors in half precision than random ones: up to 0.06 was measured.
-DEFAULT_TOLERANCE, DEFAULT_TOLERANCE_FP16 = 1e-4, 1e-1
+DEFAULT_TOLERANCE, DEFAULT_TOLERANCE_FP16 = 1e-4, 3e-2
 # The golden rig: cameras in a ring, this wide, this high above the ground.
 FIELD_OF_VIEW_RAD = np.deg2rad(70.0)
 CAMERA_HEIGHT_M = 1.5
