@@ -97,13 +97,14 @@ def test_a_ticket_lost_before_it_was_used_is_no_loss_of_the_shard(
 def test_a_shard_that_costs_worker_after_worker_ends_the_work(store: MemoryStore) -> None:
     board = Coordinator(store, {}, LEASE_S)
     board.queue(SHARDS[:1])
-    now_s = 0.0
+    for loss in range(MAX_LOSSES):
+        take(store, f"victim-{loss}")
+        board.requeue_lost(20.0 * loss)
+        assert board.requeue_lost(20.0 * loss + 10) == 1
+    take(store, "last")
+    board.requeue_lost(100.0)
     with pytest.raises(ShardError, match=r"shard 0 \(a to b\) has cost 4 workers"):
-        for loss in range(MAX_LOSSES + 1):
-            take(store, f"victim-{loss}")
-            board.requeue_lost(now_s)
-            now_s += LEASE_S + 1
-            board.requeue_lost(now_s)
+        board.requeue_lost(110.0)
 
 
 def test_what_a_worker_cannot_do_ends_the_work_with_its_reason(

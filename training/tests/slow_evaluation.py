@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation whose second sample of the quicker worker never ends. Workers import it from here."""
+"""An evaluation in which one worker stands still half-way; worker processes import it from here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = "SLOW_EVALUATION_FOLDER"
 
 
 class SlowEvaluation(EvaluationJob):
-    """Notes what is begun in the folder that FOLDER names; the first to begin twice stands still."""
+    """Notes what is begun in a folder; the first worker to begin twice stands still."""
 
     def open(self, worker: int | None) -> OpenJob:
         opened = super().open(worker)
