@@ -31,31 +31,35 @@ ELSEWHERE = {
     "benchmarks.md": "benchmarks/README.md",
 }
 
-# Page of the API reference: title, and the folder whose modules it shows.
-REFERENCE = {
-    "reference/core.md": ("Core", "simdistill_ros/core"),
-    "reference/backends.md": ("Backends", "simdistill_ros/core/backends"),
-    "reference/network.md": ("Network", "simdistill_ros/core/network"),
-    "reference/device.md": ("On the GPU", "simdistill_ros/core/device"),
-    "reference/node.md": ("Node", "simdistill_ros"),
-    "reference/replay.md": ("Replay", "simdistill_ros/replay"),
-    "reference/replay-faults.md": ("Planted faults", "simdistill_ros/replay/faults"),
-    "reference/report.md": ("Report", "simdistill_ros/report"),
-    "reference/doctor.md": ("Doctor", "simdistill_ros/doctor"),
-    "reference/scenes.md": ("Scenes", "simdistill_ros/scenes"),
-    "reference/training.md": ("Training", "training/simdistill_training"),
-    "reference/training-data.md": ("Training data", "training/simdistill_training/data"),
-    "reference/training-teacher.md": ("Teacher", "training/simdistill_training/teacher"),
-    "reference/training-deploy.md": ("Deployment", "training/simdistill_training/deploy"),
-}
+
+def reference_pages() -> dict[str, str]:
+    """Return page of the API reference → the package's folder, for every package."""
+    packages = [ROOT / "simdistill_ros", ROOT / "training" / "simdistill_training"]
+    pages = {}
+    for file in sorted(file for package in packages for file in package.rglob("__init__.py")):
+        folder = file.parent.relative_to(ROOT)
+        name = ".".join(part for part in folder.parts if part != "training")
+        pages[f"reference/{name}.md"] = folder.as_posix()
+    return pages
+
+
+REFERENCE = reference_pages()
+
+
+def on_config(config: Any) -> Any:
+    """Put the API reference into the menu."""
+    pages = [{Path(uri).stem: uri} for uri in REFERENCE]
+    config.nav[-1:-1] = [{"API": pages}]
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are not files of docs/."""
     for uri, source in ELSEWHERE.items():
         files.append(File.generated(config, uri, content=_plain_markdown(source)))
-    for uri, (title, folder) in REFERENCE.items():
-        files.append(File.generated(config, uri, content=reference_page(title, folder)))
+    for uri, folder in REFERENCE.items():
+        content = reference_page(Path(uri).stem, folder)
+        files.append(File.generated(config, uri, content=content))
     files.append(File.generated(config, "parameters.md", content=parameters_page()))
     return files
 
@@ -90,7 +94,7 @@ def _link_in_site(link: str, source: str, page_uri: str, config: Any, files: Fil
 def _uri_in_site(path: str, config: Any, files: Files) -> str | None:
     """Return where a file of the repository is in the site; None leaves the link to MkDocs."""
     pages = {elsewhere: uri for uri, elsewhere in ELSEWHERE.items()}
-    pages |= {folder: uri for uri, (_, folder) in REFERENCE.items()}
+    pages |= {folder: uri for uri, folder in REFERENCE.items()}
     pages |= {"README.md": "index.md", PARAMETERS: "parameters.md"}
     if path in pages:
         return pages[path]
@@ -115,18 +119,13 @@ def _plain_markdown(source: str) -> str:
     return text
 
 
-def reference_page(title: str, folder: str) -> str:
-    """Return a page that shows the docstrings of a folder's modules."""
-    root = ROOT / "training" if folder.startswith("training/") else ROOT
-    modules = [
-        ".".join(path.relative_to(root).with_suffix("").parts)
-        for path in sorted((ROOT / folder).glob("*.py"))
-        if not path.stem.startswith("__")
-    ]
+def reference_page(package: str, folder: str) -> str:
+    """Return a page that shows the docstrings of a package and its modules."""
+    modules = [f"{package}.{path.stem}" for path in sorted((ROOT / folder).glob("[!_]*.py"))]
     heads = "\n\n".join(f"## {name}\n\n::: {name}" for name in modules)
     # Who searches wants a page that explains, before one that lists.
     front = "---\nsearch:\n  boost: 0.2\n---\n\n"
-    return f"{front}# {title}\n\nModules of `{folder}/`.\n\n{heads}\n"
+    return f"{front}# {package}\n\n::: {package}\n\n{heads}\n"
 
 
 def parameters_page() -> str:
