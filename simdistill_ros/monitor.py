@@ -42,6 +42,23 @@ class NodeParts:
     detector: DetectorLike | None
 
 
+def unless_ended(context: Any, callback: Callable[[], None]) -> Callable[[], None]:
+    """Return a callback that is silent once a signal has ended the context, even halfway.
+
+    Whoever spins the node sees the end for himself; what fails because of it is no news.
+    """
+
+    def guarded() -> None:
+        try:
+            if context.ok():
+                callback()
+        except Exception:
+            if context.ok():
+                raise
+
+    return guarded
+
+
 class Monitor:
     """Collects the facts of diagnostics and finds the reason of a silence."""
 
