@@ -154,3 +154,24 @@ def test_options_and_commands_that_the_text_names_exist() -> None:
         if not is_command or not known.issuperset(named):
             unknown.append(f"{page}: {text}")
     assert unknown == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "simdistill train teacher-tiny --no-such-option 1",
+        "simdistill no-such-command",
+        "replay --dataroot DATA",  # without --out
+        "ros2 run simdistill_ros doctor --no-such-option",
+        "ros2 run simdistill_ros no_such_executable",
+        "ros2 launch simdistill_ros detector.launch.py no_such_argument:=1",
+        "python -m benchmarks load --kind neither",
+        "make no-such-target",
+        'make demo DEMO_ARGS="--no-such-option"',
+        "pip install -r requirements/no-such-file.txt",
+        "no-such-program",
+    ],
+)
+def test_a_command_that_is_wrong_is_found(command: str) -> None:
+    (words,) = commands_of(command)
+    assert complaint(words)
