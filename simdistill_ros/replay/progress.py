@@ -17,9 +17,9 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
     return tqdm(items, **_look(what, total))  # type: ignore[no-any-return]
 
 
-def progress_bar(what: str, total: int) -> Any:
-    """Return a bar to `update` by hand."""
-    return tqdm(**_look(what, total))
+def progress_bar(what: str, total: int, done: int = 0) -> Any:
+    """Return a bar to `update` by hand; `done` of the total was there before."""
+    return tqdm(**_look(what, total), initial=done)
 
 
 def _look(what: str, total: int | None) -> dict[str, Any]:

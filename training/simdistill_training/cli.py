@@ -158,11 +158,22 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--score-threshold", type=float)
     command.add_argument("--device", default="cpu")
     command.add_argument("--batch-size", type=int, default=1)
-    command.add_argument("--workers", type=int, default=2)
+    command.add_argument("--workers", type=int, default=2, help="loading processes of each process")
+    command.add_argument("--threads", type=int, help="of the network in each process")
+    _add_sharing(command)
     command.set_defaults(command=_evaluate)
 
 
+def _add_sharing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--address", default="", metavar="HOST:PORT",
+                         help="where machines meet: the same command on each of them")  # fmt: skip
+    command.add_argument("--processes", type=int, default=1, help="on this machine (default: 1)")
+    command.add_argument("--shard-size", type=int, default=32,
+                         help="samples that a lost worker costs (default: 32)")  # fmt: skip
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from simdistill_ros.shards.run import Sharing
     from simdistill_training.evaluate_model import evaluate_model
 
     metrics = evaluate_model(
@@ -176,8 +187,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
+        threads=arguments.threads,
+        sharing=Sharing(arguments.address, arguments.processes, arguments.shard_size),
     )
-    _print_scores(metrics)
+    if metrics is not None:  # else the coordinator has them
+        _print_scores(metrics)
 
 
 def _print_scores(metrics: dict[str, Any]) -> None:
