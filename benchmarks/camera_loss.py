@@ -34,7 +34,7 @@ from simdistill_ros.replay.nuscenes_reader import (
     snapshot_of_sample,
 )
 from simdistill_ros.replay.pose_track import PoseTrack
-from simdistill_ros.replay.progress import progress_bar
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.replay.sample_record import SampleRecord
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 

@@ -25,7 +25,7 @@ from simdistill_ros.replay.nuscenes_reader import (
 from simdistill_ros.replay.picture_bev import BACKGROUND, GROUND_TRUTH, BevCanvas
 from simdistill_ros.replay.picture_cameras import draw_camera
 from simdistill_ros.replay.pose_track import PoseTrack
-from simdistill_ros.replay.progress import progress
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.replay.scene_bags import Scene
 
 CAMERA_ROWS = (

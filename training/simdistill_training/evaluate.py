@@ -17,7 +17,7 @@ from simdistill_ros.core.frames import EGO_FRAME, inverse
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.replay.evaluation import evaluate_submission
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
-from simdistill_ros.replay.progress import progress_bar
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 from simdistill_training.batch import Batch
 from simdistill_training.config import Role

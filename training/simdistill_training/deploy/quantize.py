@@ -39,7 +39,7 @@ from simdistill_ros.core.model_card_deployment import (
     QuantisedScoresCard,
 )
 from simdistill_ros.core.onnx_interface import bev_interface
-from simdistill_ros.replay.progress import progress
+from simdistill_ros.command_line.terminal import progress
 from simdistill_training.checkpoint import write_card
 from simdistill_training.deploy.frames import (
     FrameReader,
