@@ -16,7 +16,6 @@ from simdistill_ros.core.backends.engine_cache import EngineCache, default_folde
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.resources import model_folder
 
-
 EXAMPLES = (
     ("build_engines --model out/mine", "in the precision that the node takes first"),
     ("build_engines --model out/mine --precision fp16 --precision int8", "in several"),

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TextIO, TypeVar
 
-from tqdm import tqdm
-
 Item = TypeVar("Item")
 
 RED, YELLOW, CYAN = "\033[1;31m", "\033[1;33m", "\033[36m"
@@ -52,20 +50,18 @@ def painted(text: str, color: str, stream: TextIO) -> str:
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
     """Yield the items behind a bar with the time left."""
-    return tqdm(items, **_look(what, total))  # type: ignore[no-any-return]
+    return _bar(items, what, total)  # type: ignore[no-any-return]
 
 
 def progress_bar(what: str, total: int, done: int = 0, unit: str = "it") -> Any:
     """Return a bar to `update` by hand; `done` of the total was there before."""
-    return tqdm(**_look(what, total), initial=done, unit=unit)
+    return _bar(None, what, total, initial=done, unit=unit)
 
 
-def _look(what: str, total: int | None) -> dict[str, Any]:
-    return {
-        "desc": what,
-        "total": total,
-        "mininterval": 0.2,
-        "ncols": 90,
-        "smoothing": 0.1,
-        "disable": _audience.is_quiet or not sys.stderr.isatty(),
-    }
+def _bar(items: Iterable[Item] | None, what: str, total: int | None, **more: Any) -> Any:
+    from tqdm import tqdm  # late: commands without bars run where it is not installed
+
+    is_off = _audience.is_quiet or not sys.stderr.isatty()
+    return tqdm(
+        items, what, total, ncols=90, mininterval=0.2, smoothing=0.1, disable=is_off, **more
+    )

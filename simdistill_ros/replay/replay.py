@@ -25,7 +25,6 @@ from simdistill_ros.replay.report import format_report
 from simdistill_ros.replay.run import run_replay
 from simdistill_ros.report.page import write_report
 
-
 EXAMPLES = (
     ("replay --dataroot DATA --out out/mini", "make a bag, start the node on it, score it"),
     ("replay --dataroot DATA --out out/oracle --oracle", "the same with ground truth for network"),
