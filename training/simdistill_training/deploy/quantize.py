@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.golden import (
@@ -36,7 +37,6 @@ from simdistill_ros.core.model_card_deployment import (
     OnnxCard,
     QuantisedScoresCard,
 )
-from simdistill_ros.replay.progress import progress
 from simdistill_training.checkpoint import write_card
 from simdistill_training.deploy.frames import (
     FrameReader,
