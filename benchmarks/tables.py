@@ -99,7 +99,8 @@ def paths_table(result: dict[str, Any]) -> list[str]:
     return [
         "### From six 1600x900 JPEGs to boxes, every path in turn\n",
         f"{result['what']}; {result['cores']} cores, JPEGs of {result['jpeg_kB']} kB, freed memory "
-        f"{allocator}. Medians. `frame`: one after the other; `period`: while the next frame's "
+        f"{allocator} but in `textbook`, which has an environment of its own that sets nothing. "
+        "Medians. `frame`: one after the other; `period`: while the next frame's "
         "images are prepared; `processor`: all threads together.\n",
         *_row_table(result["paths"]),
         *[f"* not measured: {reason}" for reason in result["refused"]],
