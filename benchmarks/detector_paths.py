@@ -33,7 +33,7 @@ from simdistill_ros.core.backends.base import Backend, BackendError
 from simdistill_ros.core.backends.choose import FP32, backends
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.detector import Detector
-from simdistill_ros.core.golden import max_map_error
+from simdistill_ros.core.map_errors import max_map_error
 from simdistill_ros.core.model_card import ModelCard, ModelCardError, load_model_card
 from simdistill_ros.core.preprocess import InputRule
 from simdistill_ros.resources import model_folder

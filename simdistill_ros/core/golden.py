@@ -21,9 +21,16 @@ from simdistill_ros.core.backends.base import Backend, BackendError, FrameBacken
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.decode import BEV_FRAME, decode_head_maps, head_map_channels
 from simdistill_ros.core.frames import FloatArray
+from simdistill_ros.core.map_errors import (
+    LEAST_DEVIATION,
+    largest_value,
+    max_map_error,
+    max_map_spread,
+)
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
-from simdistill_ros.core.model_card_deployment import Precision
+from simdistill_ros.core.model_card_deployment import GoldenCard, Precision
 from simdistill_ros.core.onnx_interface import bev_interface, head_map_name, image_interface
+from simdistill_ros.core.processor import processor_kind
 
 BOX_FIELDS = ("centers_m", "sizes_lwh_m", "yaws_rad", "velocities_mps", "scores", "labels")
 BEST_BOXES = 50
@@ -31,6 +38,10 @@ PERTURBATIONS = 4
 # A box of the expectation is found again if one of its class is as near and scores alike.
 NEAR_M, NEAR_M_FP16 = 0.1, 0.25
 NEAR_SCORE, NEAR_SCORE_FP16 = 0.01, 0.05
+# Share of the best boxes to be found again. Where values have 8 bits, another processor's rounding
+# may tip a few of them although they withstood what was tried when they were recorded.
+LEAST_FOUND: dict[Precision, float] = {"fp32": 1.0, "fp16": 1.0, "int8": 0.9}
+EXACT = 1e-3  # spread, of 8-bit graphs where they were recorded: integers do not round
 
 
 class SelfTestError(BackendError):
@@ -75,10 +86,11 @@ def run_self_test(card: ModelCard, golden: Golden, backend: Backend) -> SelfTest
         SelfTestError: If a head map or a box is not the expected one.
     """
     assert card.golden is not None
-    tolerance, precision = card.golden.tolerance, card.precision
+    tolerance, precision = _tolerance(card.golden, backend), card.precision
     tables = card.pooling_tables(golden.bev_from_cam, golden.input_from_cam)
     actual = backend.infer(golden.images, tables)
-    worst, name = max_map_error(golden.head_maps, actual)
+    measure = max_map_error if precision == "fp32" else max_map_spread
+    worst, name = measure(golden.head_maps, actual)
     if not worst <= tolerance:  # also when it is not a number
         raise SelfTestError(
             f"self-test: {name} differs by {worst:.2g} from the model package, "
@@ -92,36 +104,22 @@ def run_self_test(card: ModelCard, golden: Golden, backend: Backend) -> SelfTest
     else:
         found = decode_head_maps(actual, card, stamp_ns=0)
     lost = len(boxes) - int(is_found(boxes, found, precision).sum())
-    if lost:
+    if lost > (1 - LEAST_FOUND[precision]) * len(boxes):
         raise SelfTestError(
             f"self-test: {lost} of the {len(boxes)} best boxes of the model package are lost"
         )
     return SelfTest(worst, len(boxes))
 
 
-def max_map_error(expected: HeadMaps, actual: HeadMaps) -> tuple[float, str]:
-    """Return the largest relative error and the head map that has it.
-
-    An error counts relative to the map's largest value or to one, whichever is larger; a missing
-    map, another shape and anything that is not finite count as infinite.
-    """
-    if len(expected) != len(actual):
-        return np.inf, f"number of tasks ({len(actual)})"
-    errors = {
-        head_map_name(index, name): _relative_error(values, maps.get(name))
-        for index, (task, maps) in enumerate(zip(expected, actual, strict=True))
-        for name, values in task.items()
-    }
-    name = max(errors, key=errors.__getitem__)
-    return errors[name], name
+def _tolerance(entry: GoldenCard, backend: Backend) -> float:
+    """Return the largest error that a backend may have here; see `GoldenCard`."""
+    is_same = entry.exact_on is not None and entry.exact_on == numbers_of(backend)
+    return min(EXACT, entry.tolerance) if is_same else entry.tolerance
 
 
-def _relative_error(
-    expected: npt.NDArray[np.float32], actual: npt.NDArray[np.float32] | None
-) -> float:
-    if actual is None or actual.shape != expected.shape or not np.isfinite(actual).all():
-        return np.inf
-    return float(np.abs(actual - expected).max()) / _scale(expected)
+def numbers_of(backend: Backend) -> str:
+    """Return what decides how a backend rounds: its library's version and the processor's kind."""
+    return f"{backend.description} on {processor_kind()}"
 
 
 def is_found(
@@ -165,21 +163,27 @@ def _stable(
     """Return the boxes of head maps that errors within a tolerance do not change."""
     is_stable = np.ones(len(boxes), dtype=np.bool_)
     for seed in range(PERTURBATIONS):
-        perturbed = _perturbed(head_maps, tolerance, np.random.default_rng(seed))
+        perturbed = _perturbed(
+            head_maps, tolerance, np.random.default_rng(seed), is_spread=card.precision != "fp32"
+        )
         is_stable &= is_found(boxes, decode_head_maps(perturbed, card, stamp_ns=0), card.precision)
     return boxes.select(np.flatnonzero(is_stable))
 
 
-def _perturbed(head_maps: HeadMaps, tolerance: float, generator: np.random.Generator) -> HeadMaps:
+def _perturbed(
+    head_maps: HeadMaps, tolerance: float, generator: np.random.Generator, *, is_spread: bool
+) -> HeadMaps:
+    """Return maps with errors of the largest allowed size, by the measure of their precision."""
+
     def noisy(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        noise = generator.uniform(-tolerance, tolerance, values.shape) * _scale(values)
+        if is_spread:
+            scale = max(LEAST_DEVIATION, float(values.std(dtype=np.float64)))
+            noise = generator.normal(0.0, tolerance, values.shape) * scale
+        else:
+            noise = generator.uniform(-tolerance, tolerance, values.shape) * largest_value(values)
         return (values + noise).astype(np.float32)
 
     return [{name: noisy(values) for name, values in task.items()} for task in head_maps]
-
-
-def _scale(values: npt.NDArray[np.float32]) -> float:
-    return max(1.0, float(np.abs(values).max()))
 
 
 def save_golden(golden: Golden, path: Path) -> None:

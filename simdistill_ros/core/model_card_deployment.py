@@ -39,15 +39,18 @@ class OnnxCard(Section):
 class GoldenCard(Section):
     """An input with the outputs the network gave when it was exported.
 
-    `tolerance` is the largest error of a backend that may serve, of each head map, relative to the
-    map's largest value or to one, whichever is larger. `tolerance_fp16` is that of a backend that
-    computes in half precision; without it none may serve.
+    `tolerance` is the largest error of a backend that may serve, of each head map: in single
+    precision the largest one relative to the map's largest value or to one, whichever is larger;
+    with fewer bits their spread (see `core/map_errors`). `tolerance_fp16` is that of a backend that
+    computes in half precision; without it none may serve. `exact_on` names library and processor
+    that give these very numbers: on it, a backend has to reproduce them.
     """
 
     file: Annotated[str, Field(pattern=r"^[^/\\]+\.safetensors$")]
     sha256: Sha256
     tolerance: Tolerance
     tolerance_fp16: Tolerance | None = None
+    exact_on: str | None = None
 
 
 class CalibrationCard(Section):

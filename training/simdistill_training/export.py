@@ -17,7 +17,14 @@ from simdistill_ros.core.backends.base import BackendError
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.frames import FloatArray, inverse, rigid, rotation_about_z
-from simdistill_ros.core.golden import load_golden, record_golden, run_self_test, save_golden
+from simdistill_ros.core.golden import (
+    Golden,
+    load_golden,
+    record_golden,
+    run_self_test,
+    save_golden,
+)
+from simdistill_ros.core.map_errors import max_map_spread
 from simdistill_ros.core.model_card import CARD_FILE, ModelCard, load_model_card
 from simdistill_ros.core.model_card_deployment import (
     GoldenCard,
@@ -38,7 +45,10 @@ GRAPH_FILES: dict[Precision, tuple[str, str]] = {  # image graph, bev graph
     "fp16": ("image.fp16.onnx", "bev.fp16.onnx"),
 }
 GOLDEN_FILE = "golden.safetensors"
-DEFAULT_TOLERANCE, DEFAULT_TOLERANCE_FP16 = 1e-4, 3e-2
+DEFAULT_TOLERANCE = 1e-4
+# Half precision: the spread of errors that ONNX Runtime has here, and a margin for hardware that
+# rounds elsewhere. Weights for which more is needed than the cap are not written.
+HALF_MARGIN, LEAST_HALF_TOLERANCE, MOST_HALF_TOLERANCE = 3.0, 5e-3, 0.1
 # The golden rig: cameras in a ring, this wide, this high above the ground.
 FIELD_OF_VIEW_RAD = np.deg2rad(70.0)
 CAMERA_HEIGHT_M = 1.5
@@ -51,7 +61,7 @@ def export_package(
     out: Path,
     *,
     tolerance: float = DEFAULT_TOLERANCE,
-    tolerance_fp16: float = DEFAULT_TOLERANCE_FP16,
+    tolerance_fp16: float | None = None,
 ) -> tuple[ModelCard, str]:
     """Write a model package with ONNX graphs and a golden example.
 
@@ -62,7 +72,7 @@ def export_package(
         source: Model package: folder with `model.yaml` and, unless untrained, weights.
         out: Folder of the exported package; may be `source`.
         tolerance: Largest error of a backend that may serve; see `GoldenCard`.
-        tolerance_fp16: The same of a backend that computes in half precision.
+        tolerance_fp16: The same of a backend that computes in half precision; None: measured.
 
     Returns:
         The package's card, and the result of the self-test in words.
@@ -87,7 +97,7 @@ def export_package(
 
 
 def _write_files(
-    card: ModelCard, folder: Path, tolerance: float, tolerance_fp16: float
+    card: ModelCard, folder: Path, tolerance: float, tolerance_fp16: float | None
 ) -> ModelCard:
     singles, halves = GRAPH_FILES["fp32"], GRAPH_FILES["fp16"]
     write_graphs(card, folder / singles[0], folder / singles[1])
@@ -112,11 +122,36 @@ def _write_files(
             file=GOLDEN_FILE,
             sha256=_sha256(folder / GOLDEN_FILE),
             tolerance=tolerance,
-            tolerance_fp16=tolerance_fp16,
+            tolerance_fp16=tolerance_fp16 or MOST_HALF_TOLERANCE,
         ),
         "int8": None,  # made of other graphs
     }
-    return write_card(folder, card.model_copy(update=sections))
+    card = write_card(folder, card.model_copy(update=sections))
+    if tolerance_fp16 is not None:
+        return card
+    assert card.golden is not None
+    measured = {"tolerance_fp16": _half_tolerance(card, golden)}
+    return write_card(
+        folder, card.model_copy(update={"golden": card.golden.model_copy(update=measured)})
+    )
+
+
+def _half_tolerance(card: ModelCard, golden: Golden) -> float:
+    """Return the spread of errors that a backend may have in half precision.
+
+    Raises:
+        ExportError: If the weights would need more than the cap.
+    """
+    backend = OnnxRuntimeBackend(card.in_fp16())
+    tables = card.pooling_tables(golden.bev_from_cam, golden.input_from_cam)
+    spread, name = max_map_spread(golden.head_maps, backend.infer(golden.images, tables))
+    backend.close()
+    if not HALF_MARGIN * spread <= MOST_HALF_TOLERANCE:
+        raise ExportError(
+            f"half precision changes {name} by a spread of {spread:.2g}, expected at most "
+            f"{MOST_HALF_TOLERANCE / HALF_MARGIN:.2g}: the weights do not fit half precision"
+        )
+    return max(LEAST_HALF_TOLERANCE, float(f"{HALF_MARGIN * spread:.2g}"))
 
 
 def _graphs_card(folder: Path, precision: Precision) -> OnnxCard:

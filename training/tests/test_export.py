@@ -16,7 +16,8 @@ from simdistill_ros.core.backends.choose import choose_backend
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.backends.torch_backend import TorchBackend
 from simdistill_ros.core.detector import Detector
-from simdistill_ros.core.golden import load_golden, max_map_error, run_self_test
+from simdistill_ros.core.golden import load_golden, run_self_test
+from simdistill_ros.core.map_errors import max_map_error
 from simdistill_ros.core.model_card import ModelCard, ModelCardError, load_model_card
 from simdistill_ros.core.onnx_interface import bev_interface, image_interface
 from simdistill_ros.core.preprocess import InputRule, Preprocessor

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simdistill_ros.core.golden import NEAR_M, NEAR_SCORE
+from simdistill_ros.core.map_errors import error_spread, largest_error
 from simdistill_ros.replay.submission import Record
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -25,12 +26,14 @@ class TensorError:
         largest: Largest absolute error.
         relative: Largest error relative to the tensor's largest value or to one, as in the
             self-test; infinite for a missing tensor, another shape and values that are not finite.
+        spread: Largest spread of errors; see `core/map_errors`.
         total: Sum of the frames' mean absolute errors.
         frames: How many frames were compared.
     """
 
     largest: float = 0.0
     relative: float = 0.0
+    spread: float = 0.0
     total: float = 0.0
     frames: int = 0
 
@@ -43,12 +46,13 @@ class TensorError:
         """Count one frame's tensor."""
         self.frames += 1
         if actual is None or actual.shape != expected.shape or not np.isfinite(actual).all():
-            self.largest = self.relative = self.total = np.inf
+            self.largest = self.relative = self.spread = self.total = np.inf
             return
-        errors = np.abs(actual.astype(np.float32) - expected.astype(np.float32))
-        largest = float(errors.max())
-        self.largest = max(self.largest, largest)
-        self.relative = max(self.relative, largest / max(1.0, float(np.abs(expected).max())))
+        actual, expected = actual.astype(np.float32), expected.astype(np.float32)
+        errors = np.abs(actual - expected)
+        self.largest = max(self.largest, float(errors.max()))
+        self.relative = max(self.relative, largest_error(expected, actual))
+        self.spread = max(self.spread, error_spread(expected, actual))
         self.total += float(errors.mean(dtype=np.float64))
 
 
@@ -63,6 +67,8 @@ class Comparison:
         boxes: Boxes of the reference, and how many of them were found; boxes of the path, and how
             many of them the reference has.
         records: The path's submission records by sample token.
+        least_score: Boxes below need no partner. Those of one side that score just above the
+            threshold may score just below it on the other, where they are not seen at all.
         scores: The benchmark's, of the path.
         deltas: The path's mAP and NDS less the reference's.
         failures: Why the path is not good enough; empty when it is.
@@ -73,6 +79,7 @@ class Comparison:
     tensors: dict[str, TensorError] = field(default_factory=dict)
     boxes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     records: dict[str, list[Record]] = field(default_factory=dict)
+    least_score: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     deltas: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -85,9 +92,13 @@ class Comparison:
     def add_boxes(self, expected: Sequence[Record], actual: Sequence[Record], token: str) -> None:
         """Count one frame's boxes."""
         self.records[token] = list(actual)
-        counts = len(expected), found(expected, actual), len(actual), found(actual, expected)
+        sure, actually_sure = self._sure(expected), self._sure(actual)
+        counts = len(sure), found(sure, actual), len(actually_sure), found(actually_sure, expected)
         for name, count in zip(COUNTS, counts, strict=True):
             self.boxes[name] += count
+
+    def _sure(self, records: Sequence[Record]) -> list[Record]:
+        return [record for record in records if record["detection_score"] >= self.least_score]
 
     @property
     def found_share(self) -> float:
@@ -102,7 +113,12 @@ class Comparison:
             "path": self.name,
             "reference": self.reference,
             "tensors": {
-                name: {"largest": e.largest, "relative": e.relative, "mean": e.mean}
+                name: {
+                    "largest": e.largest,
+                    "relative": e.relative,
+                    "spread": e.spread,
+                    "mean": e.mean,
+                }
                 for name, e in self.tensors.items()
             },
             "boxes": self.boxes,

@@ -22,6 +22,7 @@ from simdistill_training.deploy.frames import Frame, detections_of, input_rule, 
 from simdistill_training.deploy.pixels import Route, reference_pixels
 
 REFERENCE, PILLOW = "torch fp32", "pillow"
+SCORE_MARGIN = 0.02  # twice what the scores of two boxes that count as one may differ by
 
 
 class BackendPaths:
@@ -30,6 +31,7 @@ class BackendPaths:
     def __init__(self, card: ModelCard, device: str, threshold: float | None) -> None:
         """Load them; what cannot be loaded is named in `absent`."""
         self._card, self._threshold = card, threshold
+        self.least_score = least_score(card, threshold)
         self._reference = TorchBackend(card)
         self.reference = Comparison(REFERENCE, REFERENCE)
         self.absent: dict[str, str] = {}
@@ -43,7 +45,8 @@ class BackendPaths:
             except BackendError as error:
                 self.absent[label] = str(error)
                 continue
-            self.paths.append((Comparison(label, REFERENCE), backend))
+            comparison = Comparison(label, REFERENCE, least_score=self.least_score)
+            self.paths.append((comparison, backend))
         for name in set(backends("cuda")) - set(backends(device)):
             self.absent[name] = "runs on device cuda only"
 
@@ -91,7 +94,10 @@ class PixelPaths:
         """Prepare; the network is that of the backend paths."""
         self._rule, self._network, self._routes = input_rule(card), network, routes
         self.reference = Comparison(PILLOW, PILLOW)
-        self.paths = {name: Comparison(f"pixels {name}", PILLOW) for name in routes}
+        least = network.least_score
+        self.paths = {
+            name: Comparison(f"pixels {name}", PILLOW, least_score=least) for name in routes
+        }
 
     def compare(self, frame: Frame) -> None:
         """Run a frame through all of them."""
@@ -109,6 +115,11 @@ class PixelPaths:
             comparison = self.paths[name]
             comparison.add_tensors({"images": expected, **maps}, {"images": images, **own_maps})
             comparison.add_boxes(records, own_records, frame.token)
+
+
+def least_score(card: ModelCard, threshold: float | None) -> float:
+    """Return what boxes have to score to need a partner in another path."""
+    return SCORE_MARGIN + (card.decode.score_threshold if threshold is None else threshold)
 
 
 def _names_and_levels(card: ModelCard, device: str) -> list[tuple[str, Precision]]:
