@@ -7,7 +7,8 @@
 
 Leaves report.html (open it in a browser), results_nusc.json (the submission), metrics.json,
 timing.json, model.yaml, detector.log, bag/<scene> and evaluation/ (the devkit's own output, and
-links plus a custom split for the devkit's own command line) in OUT.
+links plus a custom split for the devkit's own command line) in OUT. With --record also
+recording/<scene>: all that was played and answered in one MCAP file, for Foxglove and RViz.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
         metavar="NAME[:KEY=VALUE,...]", help="plant a fault; `help` lists all")  # fmt: skip
     add("--streaming-latency-s", type=float, metavar="S",
         help="step only: streaming score as if every answer took so long")  # fmt: skip
+    add("--record", action="store_true", help="write recording/<scene>: a bag with the answers")
+    add("--overlays", action="store_true", help="with the detector's pictures in the recording")
     add("--no-report", dest="report", action="store_false", help="write no report.html")
     values = vars(parser.parse_args(argv))
     tuples = {name: tuple(values[name]) for name in ("scenes", "faults")}
@@ -84,7 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(format_report(result.metrics))
     page = "report.html, " if options.report and result.tables is not None else ""
-    print(f"\nresults in {options.out}: {page}metrics.json, results_nusc.json, detector.log")
+    recording = "recording/, " if options.record else ""
+    files = f"{page}{recording}metrics.json, results_nusc.json, detector.log"
+    print(f"\nresults in {options.out}: {files}")
     return 0
 
 
