@@ -175,7 +175,7 @@ def test_drawing_needs_core_and_an_image_library_only() -> None:
 def test_the_checks_of_doctor_are_pure_functions_of_what_was_seen() -> None:
     law = {"observations", "findings", "checks", "diagnosis", "rhythm", "rig_geometry", "overlap"}
     law |= {"tables", "terminal", "document", "drawings"}
-    ground = {f"doctor.{name}" for name in law} | {"process_environment"}
+    ground = {f"doctor.{name}" for name in law} | {"process_environment", "command_line.terminal"}
     for source in sources("doctor"):
         if source.name.split(".")[1:2] and source.name.split(".")[1] in law:
             assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name
