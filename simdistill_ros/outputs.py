@@ -7,6 +7,7 @@ All carry the snapshot's stamp; detections, velocities and markers the same fram
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from simdistill_ros.conversions import (
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.class_colors import color_of_class
 from simdistill_ros.output_quality import OutputQuality, coverage_to_msg, quality_to_msg
+from simdistill_ros.qos_events import publisher_events
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 ARROW_SECONDS = 1.0
@@ -46,6 +48,7 @@ class Outputs:
                 kind,
                 f"~/{name}",
                 OUTPUT_QOS,
+                event_callbacks=publisher_events(partial(_warn, node.get_logger(), name)),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for name, kind in (
@@ -59,23 +62,22 @@ class Outputs:
         }
         self._shown: set[tuple[str, int]] = set()
 
-    def publish(
-        self,
-        detections: Detections,
-        marker_lifetime_ns: int,
-        seen: npt.NDArray[np.bool_] | None = None,
+    def publish_detections(
+        self, detections: Detections, seen: npt.NDArray[np.bool_] | None = None
     ) -> None:
         """Publish one snapshot's detections; an empty array when there are none.
 
         Args:
             detections: The boxes.
-            marker_lifetime_ns: How long markers stay.
             seen: (M,) which boxes lie where an image looks; None: all.
         """
         self._publishers["velocities"].publish(velocities_to_msg(detections, seen))
         self._publishers["detections"].publish(detections_to_msg(detections))
+
+    def publish_markers(self, detections: Detections, lifetime_ns: int) -> None:
+        """Draw the boxes, if anybody looks; they stay for a lifetime."""
         if self._publishers["markers"].get_subscription_count():
-            markers, self._shown = markers_of(detections, marker_lifetime_ns, self._shown)
+            markers, self._shown = markers_of(detections, lifetime_ns, self._shown)
             self._publishers["markers"].publish(markers)
 
     def publish_quality(self, quality: OutputQuality, unseen: int, frame: str, node: str) -> None:
@@ -108,6 +110,13 @@ class Outputs:
         for publisher in self._publishers.values():
             node.destroy_publisher(publisher)
         self._publishers.clear()
+
+
+def _warn(logger: Any, name: str, policy: str) -> None:
+    logger.warning(
+        f"a subscriber of ~/{name} asks for more of the QoS policy {policy} than this node offers "
+        f"(reliable, volatile); it receives nothing. Set qos_overrides or change the subscriber"
+    )
 
 
 def percentile_values(percentiles_ms: Mapping[str, Mapping[str, float]]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from rclpy.serialization import serialize_message
 
 from benchmarks.fuzz.findings import require
 from benchmarks.fuzz.geometry import mutate_info
@@ -107,7 +108,7 @@ class StreamCases:
             report=self.health.fault_from,
         )
         for camera in CAMERAS:
-            self._inputs._on_info(camera, camera_info(camera))
+            self._inputs._on_info(camera, serialize_message(camera_info(camera)))
         self._stamp_ns = START_NS
 
     def case(self, draw: Random) -> str:
@@ -127,7 +128,7 @@ class StreamCases:
                 info = camera_info(camera)
                 if draw.random() < 0.5:
                     mutate_info(info, draw)
-                self._inputs._on_info(camera, info)
+                self._inputs._on_info(camera, serialize_message(info))
         self._inputs.poll()
         self._require_that_all_is_counted()
         return self._build()
