@@ -57,8 +57,25 @@ class QuietNode:
         return SimpleNamespace(value=self._values[name])
 
     def create_subscription(self, *arguments: Any, **options: Any) -> Any:
-        """Return something to keep."""
-        return object()
+        """Return a subscription to which nothing comes."""
+        return SimpleNamespace(handle=QuietHandle(), topic_name="", qos_profile=None)
+
+    def get_publishers_info_by_topic(self, topic: str) -> list[Any]:
+        """Return nobody."""
+        return []
+
+
+class QuietHandle:
+    """A subscription's handle from which nothing can be taken."""
+
+    def __enter__(self) -> None:
+        """Enter."""
+
+    def __exit__(self, *error: object) -> None:
+        """Leave."""
+
+    def take_message(self, kind: Any, raw: bool) -> None:
+        """Return no message."""
 
 
 class StreamCases:
