@@ -29,7 +29,7 @@ from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_sync import ImageSync, make_sync
 from simdistill_ros.load_detector import load_detector
 from simdistill_ros.log_forwarding import forward_logs, stop_forwarding
-from simdistill_ros.monitor import Monitor, NodeParts
+from simdistill_ros.monitor import Monitor, NodeParts, unless_ended
 from simdistill_ros.name_check import SUBJECT as NAME_SUBJECT
 from simdistill_ros.name_check import report_namesakes
 from simdistill_ros.outputs import Outputs
@@ -95,9 +95,13 @@ class DetectorNode(LifecycleNode):
         self._transforms = TransformTree(self._settings.tf_cache_ns)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         period_s = self._settings.diagnostics_period_ns / 1e9
-        self._diagnostics_timer = self.create_timer(period_s, self.publish_diagnostics)
+        self._diagnostics_timer = self.create_timer(
+            period_s, unless_ended(self.context, self.publish_diagnostics)
+        )
         self._monitor = Monitor(self, self.health, self._parts)
-        self._watch_timer = self.create_timer(WATCH_PERIOD_S, self._monitor.watch)
+        self._watch_timer = self.create_timer(
+            WATCH_PERIOD_S, unless_ended(self.context, self._monitor.watch)
+        )
 
     def autostart(self) -> bool:
         """Configure and activate if `autostart` says so; return whether the node is active."""
@@ -121,7 +125,7 @@ class DetectorNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._monitor.check_environment(compressed=compressed)
         self._detector = detector
-        self._outputs = Outputs(self)
+        self._outputs = Outputs(self, self._settings.overlay)
         self.health.good("model")
         self.get_logger().info(f"configured: {detector.description}")
         self._phase = "inactive"
@@ -167,6 +171,8 @@ class DetectorNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, stop the worker and forget what was collected."""
         self._stop()
+        if self._outputs is not None:
+            self._outputs.clear_markers()
         self._phase = "inactive"
         return super().on_deactivate(state)
 

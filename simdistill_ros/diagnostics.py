@@ -122,6 +122,8 @@ def _camera_level(
     if age_ns > facts.silent_ns:
         publishers = camera.image_publishers
         return ERROR, f"silent: no image for {age_ns / 1e9:.1f} s; {publishers} publishers"
+    if camera.clock and _is_used(facts, record) and record.last_cause == "out_of_tolerance":
+        return WARN, f"out_of_tolerance: {camera.clock}"
     if record.is_faulty:
         return ERROR, f"{record.last_cause}: {record.last_message}"
     if not camera.has_info:
@@ -137,6 +139,11 @@ def _camera_level(
     if record.last_fault_ns is not None and facts.now_ns - record.last_fault_ns < RECENT_NS:
         return WARN, f"recovered from {record.last_cause}: {record.last_message}"
     return OK, "images are used"
+
+
+def _is_used(facts: NodeFacts, record: SubjectHealth) -> bool:
+    good_ns = record.last_good_ns
+    return good_ns is not None and facts.now_ns - good_ns <= facts.silent_ns
 
 
 def _output_status(facts: NodeFacts) -> DiagnosticStatus:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from simdistill_ros.conversions import header_to_msg
 from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy
+from simdistill_ros.core.stamp_places import Misplaced
 from simdistill_ros.core.sync import SyncedSet, Synchronizer
 from simdistill_ros.core.sync_counters import SyncCounters
 from simdistill_ros.health import Health
@@ -36,6 +37,9 @@ class ImageSync(Protocol):
 
     def values(self) -> dict[str, object]:
         """Return counters for diagnostics."""
+
+    def clock_warnings(self) -> dict[str, str]:
+        """Return a sentence for each camera that is matched although its clock is wrong."""
 
 
 def make_sync(parameters: SyncParameters, cameras: tuple[str, ...], health: Health) -> ImageSync:
@@ -113,13 +117,15 @@ class NativeSync:
             )
         return values
 
+    def clock_warnings(self) -> dict[str, str]:
+        """Return a sentence for each camera that is matched although its clock is wrong."""
+        return {name: _sentence(one) for name, one in self._sync.misplaced_clocks().items()}
+
     def _noted(self, sets: list[SyncedSet[Received]], now_ns: int) -> list[MessageSet]:
         """Report what these sets lack and what was lost since the last call."""
-        silent_ns = self._sync.missing(now_ns).silent_ns if any(s.missing for s in sets) else {}
         for one in sets:
             for camera in one.missing:
-                ago = _ago(silent_ns[camera])
-                self._health.fault(camera, "missing_in_set", f"a set goes on without it; {ago}")
+                self._report_absence(camera, "a set goes on without it", now_ns)
             for camera in one.held:
                 age_ms = (one.stamp_ns - one.stamps_ns[camera]) / 1e6
                 text = f"its last image, {age_ms:.0f} ms old, stands in"
@@ -134,10 +140,13 @@ class NativeSync:
         if after == before:
             return
         self._before = after
-        if after.incomplete > before.incomplete:
-            self._report_incomplete(after, before, now_ns)
+        if after.lost != before.lost:
+            self._report_lost(after, before, now_ns)
         if after.wide > before.wide:
-            spread_ns = self._sync.missing(now_ns).out_of_tolerance_ns or 0
+            report = self._sync.missing(now_ns)
+            spread_ns = report.out_of_tolerance_ns or 0
+            for name, misplaced in report.misplaced.items():
+                self._health.fault(name, "out_of_tolerance", _sentence(misplaced))
             self._health.fault(
                 "sync",
                 "out_of_tolerance",
@@ -160,19 +169,30 @@ class NativeSync:
         if after.sets > before.sets:
             self._health.good("sync")
 
-    def _report_incomplete(self, after: _Totals, before: _Totals, now_ns: int) -> None:
-        number = after.incomplete - before.incomplete
-        lost = {name: after.lost[name] - before.lost[name] for name in after.lost}
-        # Of every set that was given up, the cameras that were there lost an image.
-        absent = {name: number - count for name, count in lost.items() if count < number}
-        silent_ns = self._sync.missing(now_ns).silent_ns
-        for camera, times in absent.items():
-            ago = _ago(silent_ns[camera])
-            self._health.fault(
-                camera, "missing_in_set", f"a set was given up without its image; {ago}", times
+    def _report_lost(self, after: _Totals, before: _Totals, now_ns: int) -> None:
+        """Blame a loss on the cameras that were not there, or whose stamps stand apart."""
+        absent = {name: after.absences[name] - before.absences[name] for name in after.absences}
+        misplaced = self._sync.missing(now_ns).misplaced
+        culprits = [name for name, times in absent.items() if times or name in misplaced]
+        for camera in culprits:
+            self._report_absence(
+                camera, "a set was given up without its image", now_ns, max(absent[camera], 1)
             )
-        names = ", ".join(absent) or "one of the cameras"
-        self._health.fault("sync", "incomplete_set", f"a set was given up without {names}", number)
+        number = after.incomplete - before.incomplete
+        if number:
+            names = ", ".join(culprits) or "one of the cameras"
+            text = f"a set was given up without {names}"
+            self._health.fault("sync", "incomplete_set", text, number)
+
+    def _report_absence(self, camera: str, text: str, now_ns: int, count: int = 1) -> None:
+        """Say that a camera's image is missing in a set; of stray stamps, say that instead."""
+        report = self._sync.missing(now_ns)
+        if camera in report.misplaced:
+            sentence = _sentence(report.misplaced[camera])
+            self._health.fault(camera, "out_of_tolerance", sentence, count)
+        else:
+            ago = _ago(report.silent_ns[camera])
+            self._health.fault(camera, "missing_in_set", f"{text}; {ago}", count)
 
 
 @dataclass(frozen=True)
@@ -184,6 +204,7 @@ class _Totals:
     wide: int
     jumps: int
     duplicates: dict[str, int]
+    absences: dict[str, int]
     lost: dict[str, int]
 
     @classmethod
@@ -195,6 +216,7 @@ class _Totals:
             wide=counters.out_of_tolerance_sets,
             jumps=counters.time_jumps,
             duplicates={name: camera.duplicate for name, camera in cameras},
+            absences={name: counters.absences[name] for name in counters.cameras},
             lost={name: c.unmatched + c.timeout + c.overflow for name, c in cameras},
         )
 
@@ -257,6 +279,10 @@ class MessageFiltersSync:
         """Return counters for diagnostics."""
         return {"policy": "message_filters", "sets": self._sets}
 
+    def clock_warnings(self) -> dict[str, str]:
+        """Return nothing: message_filters compares stamps with no firing order and no arrival."""
+        return {}
+
     def _message_set(self, messages: tuple[_Stamped, ...], now_ns: int) -> MessageSet:
         received = [message.received for message in messages]
         newest_ns = max(one.stamp_ns for one in received)
@@ -273,6 +299,10 @@ class _Stamped:
 
 def _message_set(synced: SyncedSet[Received], now_ns: int) -> MessageSet:
     return MessageSet(synced.stamp_ns, synced.items, now_ns, synced.missing, synced.held)
+
+
+def _sentence(misplaced: Misplaced) -> str:
+    return f"its stamps are {misplaced}; is its clock right?"
 
 
 def _ago(silent_ns: int | None) -> str:

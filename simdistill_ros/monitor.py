@@ -42,6 +42,23 @@ class NodeParts:
     detector: DetectorLike | None
 
 
+def unless_ended(context: Any, callback: Callable[[], None]) -> Callable[[], None]:
+    """Return a callback that is silent once a signal has ended the context, even halfway.
+
+    Whoever spins the node sees the end for himself; what fails because of it is no news.
+    """
+
+    def guarded() -> None:
+        try:
+            if context.ok():
+                callback()
+        except Exception:
+            if context.ok():
+                raise
+
+    return guarded
+
+
 class Monitor:
     """Collects the facts of diagnostics and finds the reason of a silence."""
 
@@ -96,8 +113,9 @@ class Monitor:
         parts, now_ns = self._parts(), time.monotonic_ns()
         cameras = self._camera_facts(parts, now_ns)
         for camera in cameras:
-            if camera.loss:
-                self._health.fault(camera.name, "images_lost", camera.loss)
+            for cause, text in (("images_lost", camera.loss), ("out_of_tolerance", camera.clock)):
+                if text:
+                    self._health.fault(camera.name, cause, text)
         pipeline, sync, detector = parts.pipeline, parts.sync, parts.detector
         settings = parts.settings
         return NodeFacts(
@@ -151,6 +169,7 @@ class Monitor:
         endpoints = self._node.get_publishers_info_by_topic(camera.image_topic)
         types = [endpoint.topic_type for endpoint in endpoints]
         loss = parts.losses[camera.name].loss(now_ns) if camera.name in parts.losses else None
+        clocks = parts.sync.clock_warnings() if parts.sync else {}
         return CameraFacts(
             name=camera.name,
             image_topic=camera.image_topic,
@@ -160,4 +179,5 @@ class Monitor:
             has_info=parts.calibrations.get(camera.name) is not None,
             wrong_type=types[0] if types and expected not in types else "",
             loss=loss.sentence(camera.image_topic, self._profile) if loss else "",
+            clock=clocks.get(camera.name, ""),
         )

@@ -40,5 +40,13 @@ def publisher_events(on_refused: OnPolicy) -> PublisherEventCallbacks:
     )
 
 
+def warn_of_refusal(logger: Any, name: str, policy: str) -> None:
+    """Log that a subscriber of a topic of the node asks for more than the node offers."""
+    logger.warning(
+        f"a subscriber of ~/{name} asks for more of the QoS policy {policy} than this node offers; "
+        "it receives nothing. Set qos_overrides or change the subscriber"
+    )
+
+
 def _policy(event: Any) -> str:
     return str(qos_policy_name_from_kind(event.last_policy_kind)).lower()

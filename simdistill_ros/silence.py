@@ -54,6 +54,7 @@ class CameraFacts:
         has_info: A CameraInfo is there.
         wrong_type: Message type that is published on the image topic in place of the expected one.
         loss: A sentence on images that are lost on the way, or "".
+        clock: A sentence on stamps that are out of tolerance, or "".
     """
 
     name: str
@@ -64,6 +65,7 @@ class CameraFacts:
     has_info: bool
     wrong_type: str = ""
     loss: str = ""
+    clock: str = ""
 
 
 @dataclass(frozen=True)

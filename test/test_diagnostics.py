@@ -170,3 +170,15 @@ def test_findings_about_the_environment_are_a_warning() -> None:
 
     assert (level, message) == (WARN, "set X")
     assert status_of(facts(), "environment")[0] == OK
+
+
+def test_a_wrong_clock_is_a_warning_while_its_images_are_matched_and_else_an_error() -> None:
+    clock = replace(CAMERA, clock="its stamps are 35.0 ms ahead")
+    told = replace(USED, last_fault_ns=100 * S, last_cause="out_of_tolerance", last_message="x")
+
+    assert camera_status(facts(told, clock)) == (
+        WARN, "out_of_tolerance: its stamps are 35.0 ms ahead",
+    )  # fmt: skip
+    unused = replace(told, last_good_ns=98 * S)
+    assert camera_status(facts(unused, clock)) == (ERROR, "out_of_tolerance: x")
+    assert camera_status(facts(told)) == (WARN, "recovered from out_of_tolerance: x")

@@ -34,10 +34,13 @@ class Feed:
     sync: NativeSync | MessageFiltersSync
     start_ns: int = 10**18
 
-    def cycle(self, number: int, cameras: tuple[str, ...] = CAMERAS) -> list[int]:
+    def cycle(
+        self, number: int, cameras: tuple[str, ...] = CAMERAS, wrong_ns: int = 0
+    ) -> list[int]:
         stamps = []
         for camera in cameras:
             stamp_ns = self.start_ns + number * 83 * MS + CAMERAS.index(camera) * 10 * MS
+            stamp_ns += wrong_ns if camera == "cam_b" else 0
             image = PendingImage(never_prepared, "message")
             now_ns = number * 83 * MS + CAMERAS.index(camera) * 10 * MS
             sets = self.sync.add(camera, Received(image, camera, stamp_ns, now_ns), now_ns)
@@ -91,6 +94,32 @@ def test_a_set_that_is_too_wide_is_reported_with_its_spread() -> None:
 
     faults = record.snapshot()["sync"]
     assert set(faults.counts) & {"out_of_tolerance", "incomplete_set"}
+
+
+def test_a_clock_that_steps_is_told_of_its_camera_and_of_no_other() -> None:
+    record = health()
+    feed = Feed(NativeSync(PARAMETERS, CAMERAS, record))
+    for number in range(12):
+        feed.cycle(number, wrong_ns=35 * MS if number > 5 else 0)
+
+    subjects = record.snapshot()
+    assert subjects.keys() == {"cam_b", "sync"}
+    assert set(subjects["cam_b"].counts) == {"out_of_tolerance"}
+    assert "35.0 ms ahead of its place in the firing order; expected at most 15.0 ms" in (
+        subjects["cam_b"].last_message
+    )
+    assert "without cam_b" in subjects["sync"].last_message
+
+
+def test_a_clock_that_is_still_wrong_when_sets_match_again_is_warned_of() -> None:
+    feed = Feed(NativeSync(PARAMETERS, CAMERAS, health()))
+    for number in range(100):
+        feed.cycle(number, wrong_ns=35 * MS if number > 30 else 0)
+
+    (warning,) = feed.sync.clock_warnings().items()
+
+    assert warning[0] == "cam_b"
+    assert "35.0 ms ahead of the other cameras', arrival considered" in warning[1]
 
 
 def test_counters_account_for_every_image() -> None:

@@ -30,8 +30,15 @@ PARTS["tensorrt_engine"] = {"tensorrt_library"}
 GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "lift_geometry"}
 ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "network"}
 # The modules that wire the node, and so know messages besides conversions.py.
-NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
-NODE_MODULES |= {"output_quality", "parameters", "parameter_changes"}
+NODE_MODULES = {
+    "camera_info_reader",
+    "conversions",
+    "camera_inputs",
+    "detector_node",
+    "diagnostics",
+    "outputs",
+}
+NODE_MODULES |= {"output_quality", "overlays", "parameters", "parameter_changes"}
 NODE_MODULES |= {"doctor.message_types", "doctor.live"}
 
 
@@ -165,10 +172,17 @@ def test_reports_need_neither_ros_nor_a_learning_library() -> None:
         assert not source.ours & {f"replay.{name}" for name in tools}, source.name
 
 
+def test_drawing_needs_core_and_an_image_library_only() -> None:
+    for source in sources("drawing"):
+        assert source.foreign <= {"numpy", "cv2"}, source.name
+        assert all(name.startswith(("core.", "drawing")) for name in source.ours), source.name
+        assert "time" not in source.imports, source.name
+
+
 def test_the_checks_of_doctor_are_pure_functions_of_what_was_seen() -> None:
     law = {"observations", "findings", "checks", "diagnosis", "rhythm", "rig_geometry", "overlap"}
     law |= {"tables", "terminal", "document", "drawings"}
-    ground = {f"doctor.{name}" for name in law} | {"process_environment"}
+    ground = {f"doctor.{name}" for name in law} | {"process_environment", "command_line.terminal"}
     for source in sources("doctor"):
         if source.name.split(".")[1:2] and source.name.split(".")[1] in law:
             assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name

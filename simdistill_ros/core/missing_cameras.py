@@ -89,13 +89,20 @@ class Presence:
         camera = self._cameras[name]
         camera.heard_ns, camera.ahead_ns = now_ns, stamp_ns - now_ns
         camera.others_since.clear()
-        known = [c.ahead_ns for c in self._cameras.values() if c.ahead_ns is not None]
-        is_wrong = abs(camera.ahead_ns - median_low(known)) > self._patience_ns
+        is_wrong = abs(camera.ahead_ns - self._usual_ahead_ns()) > self._patience_ns
         camera.wrong_clock = camera.wrong_clock + 1 if is_wrong else 0
 
     def away(self, now_ns: int) -> frozenset[str]:
         """Return the cameras that a set need not wait for."""
         return frozenset(name for name, c in self._cameras.items() if self._is_away(c, now_ns))
+
+    def wrong_clocks(self) -> dict[str, int]:
+        """Return how far ahead of the others' the clocks are that are wrong, nanoseconds."""
+        return {
+            name: camera.ahead_ns - self._usual_ahead_ns()
+            for name, camera in self._cameras.items()
+            if camera.wrong_clock >= WRONG_CLOCK_AFTER_ITEMS and camera.ahead_ns is not None
+        }
 
     def forget_clocks(self) -> None:
         """Drop what is known of clocks: time has jumped."""
@@ -106,6 +113,10 @@ class Presence:
         """Start anew."""
         self._cameras = {name: _Camera() for name in self._cameras}
         self._started_ns = None
+
+    def _usual_ahead_ns(self) -> int:
+        known = [c.ahead_ns for c in self._cameras.values() if c.ahead_ns is not None]
+        return median_low(known)
 
     def _is_away(self, camera: _Camera, now_ns: int) -> bool:
         if camera.wrong_clock >= WRONG_CLOCK_AFTER_ITEMS:

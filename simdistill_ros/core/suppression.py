@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simdistill_ros.core.frames import FloatArray
+from simdistill_ros.core.frames import FloatArray, angles_of
 
 IndexArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
@@ -189,7 +189,7 @@ def _convex_area(points: FloatArray, valid: BoolArray) -> FloatArray:
     count = np.maximum(valid.sum(1), 1)[:, None]
     centroid = (points * valid[..., None]).sum(1) / count
     offsets = points - centroid[:, None]
-    angles = np.where(valid, np.arctan2(offsets[..., 1], offsets[..., 0]), np.inf)
+    angles = np.where(valid, angles_of(offsets[..., 1], offsets[..., 0]), np.inf)
     order = np.argsort(angles, axis=1)
     polygon = np.take_along_axis(offsets, order[..., None], axis=1)
     is_valid = np.take_along_axis(valid, order, axis=1)

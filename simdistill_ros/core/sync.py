@@ -20,11 +20,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median_low
 from typing import Generic, TypeVar
 
 from simdistill_ros.core.firing_phases import FiringPhases, PhaseEstimator, phases_of_one_set
 from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy, Presence
+from simdistill_ros.core.stamp_places import (
+    Against,
+    ArrivalWatch,
+    Misplaced,
+    PlaceWatch,
+    misfit_of_set,
+)
 from simdistill_ros.core.sync_counters import CameraCounters, MissingReport, SyncCounters
 from simdistill_ros.core.time_jumps import JumpDetector, StampKind
 
@@ -87,7 +93,6 @@ class _Stream(Generic[T]):
         self.recent: deque[_Item[T]] = deque(maxlen=2)  # the newest, where items are held
         self.matched_ns: int | None = None  # stamp of the last item handed out
         self.arrival_ns: int | None = None
-        self.ahead_ns: int | None = None  # stamp minus arrival of the last stamped item
 
 
 class Synchronizer(Generic[T]):
@@ -149,6 +154,8 @@ class Synchronizer(Generic[T]):
         self._unproven: set[str] = set()  # came back, but not into a set yet
 
         self._streams: dict[str, _Stream[T]] = {name: _Stream() for name in self.names}
+        self._places = PlaceWatch(self.names)
+        self._arrivals = ArrivalWatch(self.names, tolerance_ns)
         self._jumps = JumpDetector(self.names, jump_ns, timeout_ns)
         self._estimator = PhaseEstimator(self.names, tolerance_ns, anchor)
         self.counters = SyncCounters({n: s.counters for n, s in self._streams.items()})
@@ -163,6 +170,7 @@ class Synchronizer(Generic[T]):
         )  # starts of cycles not handed out whole
         self._last_missing: tuple[str, ...] = ()
         self._out_of_tolerance_ns: int | None = None
+        self._misfit: dict[str, Misplaced] = {}
         self._last_arrival_ns: int | None = None
         self._losses = 0
         self._sets_until_check = 2
@@ -199,7 +207,6 @@ class Synchronizer(Generic[T]):
         if stamp_ns <= 0:
             counters.zero_stamp += 1
             return sets
-        stream.ahead_ns = stamp_ns - now_ns
         kind = self._jumps.judge(name, stamp_ns, now_ns)
         if kind is StampKind.JUMP:
             self._jump_back(stamp_ns)
@@ -239,6 +246,8 @@ class Synchronizer(Generic[T]):
         """Drop everything queued; keep the firing order unless told not to."""
         self._drop_queued(lambda item: True)
         self._estimator.forget()
+        self._places.forget()
+        self._arrivals.forget()
         self._jumps.forget()
         self._presence.forget()
         self._unproven.clear()
@@ -267,8 +276,6 @@ class Synchronizer(Generic[T]):
             waiting_on = self._absent(self._open[0])
         elif self.phases is None:
             waiting_on = tuple(name for name in self.names if not self._waiting[name])
-        ahead = {n: s.ahead_ns for n, s in self._streams.items() if s.ahead_ns is not None}
-        middle = median_low(ahead.values()) if ahead else 0
         return MissingReport(
             waiting_on=waiting_on,
             pending_ns=max((now_ns - item.arrival_ns for item in pending), default=0),
@@ -277,9 +284,28 @@ class Synchronizer(Generic[T]):
                 for name, stream in self._streams.items()
             },
             out_of_tolerance_ns=self._out_of_tolerance_ns,
-            ahead_ns={name: value - middle for name, value in ahead.items()},
+            misplaced=self._misplaced(),
             learning=self.phases is None,
         )
+
+    def misplaced_clocks(self) -> dict[str, Misplaced]:
+        """Return the cameras whose clocks differ, by arrival, although they are matched."""
+        return self._arrivals.misplaced()
+
+    def _misplaced(self) -> dict[str, Misplaced]:
+        """Return the cameras whose stamps stand apart; the surest finding for each."""
+        found = {**self._arrivals.misplaced(), **self._misfit}
+        if self.phases is not None:
+            found |= self._places.misplaced(self.phases.gate_ns, self._reach_of_places_ns)
+        for name, ahead_ns in self._presence.wrong_clocks().items():
+            found[name] = Misplaced(ahead_ns, self._timeout_ns, Against.ARRIVAL)
+        return found
+
+    @property
+    def _reach_of_places_ns(self) -> int:
+        """Stamps that are closer to a cycle than to the next one can be of it."""
+        gap_ns = None if self.phases is None else self.phases.min_gap_ns
+        return self._tolerance_ns if gap_ns is None else 3 * gap_ns // 4
 
     # -- queues ----------------------------------------------------------------------------------
 
@@ -304,6 +330,8 @@ class Synchronizer(Generic[T]):
         self._losses = 0
         self._drop_queued(lambda item: abs(item.stamp_ns - stamp_ns) > self._jump_ns)
         self._estimator.forget()
+        self._places.forget()
+        self._arrivals.forget_recent()
         self._presence.forget_clocks()
         self._given_up.clear()
         for stream in self._streams.values():
@@ -338,6 +366,7 @@ class Synchronizer(Generic[T]):
             counters.unplaced += 1
             return []
         start_ns = item.stamp_ns - phases.offsets_ns[item.camera]
+        self._places.placed(item.camera, start_ns)
         sets: list[SyncedSet[T]] = []
         cycle = min(self._open, key=lambda c: abs(c.start_ns - start_ns), default=None)
         if cycle is None or abs(cycle.start_ns - start_ns) > phases.gate_ns:
@@ -391,6 +420,7 @@ class Synchronizer(Generic[T]):
         reach_ns = self._reach_ns(stamps)
         if reach_ns > self._tolerance_ns:
             self._out_of_tolerance_ns = reach_ns
+            self._misfit = misfit_of_set(stamps, self._tolerance_ns)
             return self._drop(cycle, "out_of_tolerance")
         self._open.remove(cycle)
         sets: list[SyncedSet[T]] = []
@@ -403,7 +433,8 @@ class Synchronizer(Generic[T]):
         assert self.phases is not None
         self.phases = self.phases.followed(stamps, self._tolerance_ns)
         self._note_outcome(cycle)
-        self._out_of_tolerance_ns = None
+        self._out_of_tolerance_ns, self._misfit = None, {}
+        self._arrivals.matched({n: i.stamp_ns - i.arrival_ns for n, i in cycle.members.items()})
         self.last_spread_ns = max(stamps.values()) - min(stamps.values())
         return [*sets, self._set_of(cycle, stamps, self.last_spread_ns)]
 
@@ -465,6 +496,10 @@ class Synchronizer(Generic[T]):
         if absent:
             self.counters.incomplete_sets += 1
             self._last_missing = absent
+            reach_ns = self._reach_of_places_ns
+            self.counters.absences.update(
+                n for n in absent if not self._places.has_near(n, cycle.start_ns, reach_ns)
+            )
         else:
             self.counters.out_of_tolerance_sets += 1
         self._given_up.append(cycle.start_ns)
@@ -521,6 +556,7 @@ class Synchronizer(Generic[T]):
     def _adopt(self, phases: FiringPhases) -> list[SyncedSet[T]]:
         """Match everything queued by another firing order."""
         self.phases = phases
+        self._places.forget()
         self._losses = 0
         self._sets_until_check = 2
         self._given_up.clear()

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+
+from simdistill_ros.core.stamp_places import Misplaced
 
 
 @dataclass
@@ -64,6 +67,7 @@ class SyncCounters:
         incomplete_sets: Cycles given up because an item was missing.
         out_of_tolerance_sets: Complete cycles dropped because they spread too far in time.
         time_jumps: Backward jumps of time.
+        absences: Per camera, cycles given up that it had no item of, nor one beside them.
     """
 
     cameras: dict[str, CameraCounters]
@@ -72,6 +76,7 @@ class SyncCounters:
     incomplete_sets: int = 0
     out_of_tolerance_sets: int = 0
     time_jumps: int = 0
+    absences: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,7 @@ class MissingReport:
         pending_ns: Age of the oldest pending item, zero if nothing is pending.
         silent_ns: Per camera, time since its last item; None if it never sent one.
         out_of_tolerance_ns: Spread of the last cycle that was complete but too wide, or None.
-        ahead_ns: Per camera that has sent something, how far its stamps run ahead of the middle
-            camera's, arrival times considered: a large number is a clock that is set differently.
+        misplaced: Cameras whose stamps stand apart from the others', and by how much.
         learning: True while the firing order is not known yet.
     """
 
@@ -93,5 +97,5 @@ class MissingReport:
     pending_ns: int
     silent_ns: Mapping[str, int | None]
     out_of_tolerance_ns: int | None
-    ahead_ns: Mapping[str, int]
+    misplaced: Mapping[str, Misplaced]
     learning: bool

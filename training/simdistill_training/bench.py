@@ -97,7 +97,6 @@ def generate_scenes(scenes: ScenesConfig, folder: Path, jobs: int) -> None:
             traffic=scenes.traffic,
             jobs=jobs,
         ),
-        progress=True,
     )
 
 
@@ -155,7 +154,7 @@ def _final_scores(run: Run, folder: Path, checkpoint: Path, accelerator: str) ->
     if last.is_file():
         scores: dict[str, Any] = json.loads(last.read_text())
         return scores
-    return evaluate_model(
+    found = evaluate_model(
         checkpoint,
         out=folder / "evaluation",
         device=_device(accelerator),
@@ -163,6 +162,8 @@ def _final_scores(run: Run, folder: Path, checkpoint: Path, accelerator: str) ->
         workers=run.experiment.data.workers,
         threshold=run.experiment.run.score_threshold,
     )
+    assert found is not None  # nobody else was asked to help
+    return found
 
 
 def _device(accelerator: str) -> str:

@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.frames import EGO_FRAME, inverse
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.replay.evaluation import evaluate_submission
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
-from simdistill_ros.replay.progress import progress_bar
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 from simdistill_training.batch import Batch
 from simdistill_training.config import Role
@@ -55,7 +55,7 @@ class RecordMaker:
 
     def __init__(self, dataset: SampleDataset, threshold: float | None = None) -> None:
         """Prepare for a dataset; `threshold` None takes the card's."""
-        self._dataset, self._threshold = dataset, threshold
+        self.dataset, self._threshold = dataset, threshold
         tokens = dataset.index.tokens[dataset.samples]
         self._sample_of = {str(t): int(s) for t, s in zip(tokens, dataset.samples, strict=True)}
 
@@ -66,7 +66,7 @@ class RecordMaker:
 
     def __call__(self, head_maps: HeadMaps, tokens: Sequence[str]) -> Records:
         """Return token → records."""
-        dataset, index = self._dataset, self._dataset.index
+        dataset, index = self.dataset, self.dataset.index
         samples = [self._sample_of[token] for token in tokens]
         detections = detections_of_batch(
             head_maps,
@@ -134,14 +134,48 @@ def evaluate_network(
     """
     nusc = load_nuscenes(dataset.dataroot, version)
     make_records = RecordMaker(dataset, threshold)
+    with progress_bar("evaluate", len(dataset)) as bar:
+        records = records_of_network(
+            heads_of,
+            make_records,
+            range(len(dataset)),
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            on_samples=bar.update,
+        )
+    return score_records(records, make_records.tokens, nusc=nusc, folder=folder, role=role)
+
+
+def records_of_network(
+    heads_of: Callable[[Batch], HeadMaps],
+    make_records: RecordMaker,
+    positions: Iterable[int],
+    *,
+    batch_size: int,
+    workers: int,
+    device: str,
+    on_samples: Callable[[int], object] = lambda _: None,
+) -> Records:
+    """Return the records that a network gives for some samples of a dataset.
+
+    Args:
+        heads_of: Runs the network, in eval mode, on a batch of the device.
+        make_records: Of the dataset.
+        positions: Which of its samples.
+        batch_size: Samples at a time.
+        workers: Loading processes.
+        device: Where the network is.
+        on_samples: Told how many more samples are done.
+    """
     loader = batch_loader(
-        dataset, range(len(dataset)), batch_size=batch_size, workers=workers, drop_last=False
+        make_records.dataset, positions, batch_size=batch_size, workers=workers, drop_last=False
     )
     records: Records = {}
-    with torch.inference_mode(), progress_bar("evaluate", len(dataset)) as bar:
+    with torch.inference_mode():
         for batch in loader:
             if batch is None:
                 continue
             records |= make_records(heads_of(batch.to(device)), batch.tokens)
-            bar.update(len(batch))
-    return score_records(records, make_records.tokens, nusc=nusc, folder=folder, role=role)
+            on_samples(len(batch))
+    return records

@@ -4,62 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from simdistill_ros.core.model_card import ModelCard, load_model_card
+from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.model_card_parts import TrainingCard
-from simdistill_ros.core.network.build import load_student
-from simdistill_training.batch import Batch
-from simdistill_training.checkpoint import (
-    CARD_FILE,
-    CheckpointError,
-    load_checkpoint,
-    write_package,
-)
-from simdistill_training.config import DataConfig, ExperimentConfig, Role
-from simdistill_training.data.dataset import SampleDataset, SampleOptions
-from simdistill_training.data.index import find_or_build_index
-from simdistill_training.data.splits import samples_of_split
+from simdistill_ros.replay.nuscenes_reader import load_nuscenes
+from simdistill_ros.shards.ledger import clear_shards
+from simdistill_ros.shards.run import Sharing, run_in_shards
+from simdistill_training.checkpoint import CheckpointError, load_checkpoint, write_package
 from simdistill_training.environment import git_commit
-from simdistill_training.evaluate import evaluate_network
-from simdistill_training.networks import HeadMaps, PixelNorm, heads_of, restore_network
-from simdistill_training.strict import read_config
+from simdistill_training.evaluate import Records, score_records
+from simdistill_training.evaluation_job import EvaluationJob, find_source
+from simdistill_training.load_model import load_model
+from simdistill_training.networks import restore_network
 
-DEFAULT_CACHE = "out/cache"
 SHIPPED_SCORES = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A network in eval mode and what belongs to it; `data` is None for a package."""
-
-    network: nn.Module
-    card: ModelCard
-    role: Role
-    data: DataConfig | None
-
-
-def load_model(path: Path) -> LoadedModel:
-    """Read a run folder, a checkpoint or a model package.
-
-    Raises:
-        CheckpointError: If it is none of them.
-        ModelCardError: If the package's card or weights cannot be used.
-    """
-    is_run = path.is_file() or (path / "checkpoints").is_dir()
-    if is_run:
-        checkpoint = load_checkpoint(path)
-        network = restore_network(checkpoint)
-        experiment = checkpoint.experiment
-        return LoadedModel(network, checkpoint.card, experiment.role, experiment.data)
-    if not (path / CARD_FILE).is_file():
-        raise CheckpointError(f"{path}: expected a run folder, a checkpoint or a model package")
-    card = load_model_card(path)
-    return LoadedModel(load_student(card), card, "student", None)
 
 
 def evaluate_model(
@@ -74,8 +34,13 @@ def evaluate_model(
     device: str = "cpu",
     batch_size: int = 1,
     workers: int = 0,
-) -> dict[str, Any]:
-    """Return the benchmark's scores of a run or package; see `evaluate_network`.
+    threads: int | None = None,
+    sharing: Sharing | None = None,
+) -> dict[str, Any] | None:
+    """Return the benchmark's scores of a run or package.
+
+    Records are made in shards, which an evaluation that was stopped goes on with; the devkit scores
+    all of them once.
 
     Args:
         path: Run folder, checkpoint or model package.
@@ -87,44 +52,38 @@ def evaluate_model(
         threshold: Boxes must score above it; None takes the card's.
         device: Where to run.
         batch_size: Samples at a time.
-        workers: Loading processes.
+        workers: Loading processes of each process.
+        threads: Of the network in each process; None: as many as PyTorch takes.
+        sharing: Who does the work; None for this process alone.
+
+    Returns:
+        The scores; None where another machine coordinates and has them.
 
     Raises:
-        ValueError: If it is not known which data to use.
+        ValueError: If model, data or sharing cannot be used.
+        OSError: If files are missing.
     """
     model = load_model(path)
-    data = read_config(ExperimentConfig, config).data if config else model.data
-    if data is not None:
-        dataroot, version = dataroot or data.dataroot, version or data.version
-        split = split or data.val
-    if not (dataroot and version and split):
-        raise ValueError(
-            f"{path} does not say on what it was trained: give dataroot, version, split"
-        )
-    root = Path(dataroot)
-    index = find_or_build_index(root, version, Path(data.cache if data else DEFAULT_CACHE))
-    options = SampleOptions(model.card, lidar=None)
-    if model.role == "teacher" and data is not None:
-        options = replace(options, lidar=data.lidar)
-    dataset = SampleDataset(index, root, samples_of_split(index, root, version, split), options)
-    pixels = PixelNorm(model.card).to(device)
-    network = model.network.to(device)
-
-    def run(batch: Batch) -> HeadMaps:
-        return heads_of(network, pixels(batch.images), batch)
-
-    folder = path if path.is_dir() else path.parent
-    return evaluate_network(
-        run,
-        dataset,
-        version=version,
-        folder=out or folder / f"evaluation-{split}",
+    try:
+        source = find_source(model, config, dataroot=dataroot, version=version, split=split)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    job = EvaluationJob(path, source, threshold, device, batch_size, workers, threads)
+    folder = out or (path if path.is_dir() else path.parent) / f"evaluation-{source.split}"
+    shards = folder / "shards"
+    results = run_in_shards(job, shards, sharing or Sharing(), "evaluate")
+    if results is None:
+        return None
+    records: Records = {token: own for result in results for token, own in result.items()}
+    metrics = score_records(
+        records,
+        list(records),
+        nusc=load_nuscenes(source.dataroot, source.version),
+        folder=folder,
         role=model.role,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        threshold=threshold,
     )
+    clear_shards(shards)
+    return metrics
 
 
 def package_run(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.golden import (
@@ -39,7 +40,6 @@ from simdistill_ros.core.model_card_deployment import (
     QuantisedScoresCard,
 )
 from simdistill_ros.core.onnx_interface import bev_interface
-from simdistill_ros.replay.progress import progress
 from simdistill_training.checkpoint import write_card
 from simdistill_training.deploy.frames import (
     FrameReader,

@@ -120,5 +120,5 @@ def test_samples_without_answer_count_as_empty(dataset, tmp_path):
 
 def test_package_needs_to_be_told_the_data(tmp_path):
     tiny = Path(__file__).resolve().parents[3] / "models" / "tiny"
-    with pytest.raises(ValueError, match="give dataroot"):
+    with pytest.raises(ValueError, match="give --dataroot"):
         evaluate_model(tiny, out=tmp_path)
