@@ -54,7 +54,7 @@ class Outputs:
                 kind,
                 f"~/{name}",
                 OUTPUT_QOS,
-                event_callbacks=publisher_events(partial(warn_of_refusal, node.get_logger(), name)),
+                event_callbacks=publisher_events(partial(warn_of_refusal, node, name)),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for name, kind in (

@@ -75,7 +75,7 @@ class Overlays:
                 CompressedImage,
                 f"~/overlay/{name}/compressed",
                 OVERLAY_QOS,
-                event_callbacks=publisher_events(partial(warn_of_refusal, node.get_logger(), name)),
+                event_callbacks=publisher_events(partial(warn_of_refusal, node, name)),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for name, is_on in ((MOSAIC, parameters.mosaic), (BEV, parameters.bev))

@@ -40,9 +40,9 @@ def publisher_events(on_refused: OnPolicy) -> PublisherEventCallbacks:
     )
 
 
-def warn_of_refusal(logger: Any, name: str, policy: str) -> None:
+def warn_of_refusal(node: Any, name: str, policy: str) -> None:
     """Log that a subscriber of a topic of the node asks for more than the node offers."""
-    logger.warning(
+    node.get_logger().warning(
         f"a subscriber of ~/{name} asks for more of the QoS policy {policy} than this node offers; "
         "it receives nothing. Set qos_overrides or change the subscriber"
     )
