@@ -23,7 +23,10 @@ VENDORS = {n: {f"{n}_backend"} for n in ("torch", "onnxruntime", "openvino")}
 VENDORS["torch"] |= {"tensorrt_backend", "tensorrt_engine"}
 VENDORS |= {n: {"tensorrt_library"} for n in ("tensorrt", "tensorrt_rtx")}
 # What one backend is made of besides its main module.
-PARTS = {"tensorrt_backend": {"tensorrt_engine", "tensorrt_library", "engine_cache"}}
+PARTS = {
+    "onnxruntime_backend": {"camera_groups"},
+    "tensorrt_backend": {"tensorrt_engine", "tensorrt_library", "engine_cache"},
+}
 PARTS["tensorrt_engine"] = {"tensorrt_library"}
 
 # Value types and pure functions that everything else in core may stand on, and what they may use.
