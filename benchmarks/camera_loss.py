@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.lost_cameras import Loss, blackened, blanked, held
 from benchmarks.machine import describe_machine
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.boxes import Detections, empty_detections
 from simdistill_ros.core.coverage import is_seen, sectors_of
 from simdistill_ros.core.frames import inverse
@@ -34,7 +35,6 @@ from simdistill_ros.replay.nuscenes_reader import (
     snapshot_of_sample,
 )
 from simdistill_ros.replay.pose_track import PoseTrack
-from simdistill_ros.replay.progress import progress_bar
 from simdistill_ros.replay.sample_record import SampleRecord
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 

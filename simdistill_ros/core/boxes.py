@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from simdistill_ros.core.frames import FloatArray, transform_points
+from simdistill_ros.core.frames import FloatArray, angles_of, transform_points
 
 IntArray = npt.NDArray[np.int64]
 
@@ -136,7 +136,7 @@ def transform_detections(
         detections,
         frame=dst_frame,
         centers_m=transform_points(dst_from_src, detections.centers_m),
-        yaws_rad=np.arctan2(headings[:, 1], headings[:, 0]),
+        yaws_rad=angles_of(headings[:, 1], headings[:, 0]),
         velocities_mps=velocities[:, :2],
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.frames import EGO_FRAME, inverse
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.replay.answers import Answer, AnswerBook
@@ -36,7 +37,6 @@ from simdistill_ros.replay.playback import (
     step_sets,
 )
 from simdistill_ros.replay.pose_track import PoseTrack
-from simdistill_ros.replay.progress import progress_bar
 from simdistill_ros.replay.report import latencies_of_samples, latency_statistics
 from simdistill_ros.replay.sample_record import SampleRecord
 from simdistill_ros.replay.scene_bags import Scene, find_or_make_bags, read_scene
