@@ -49,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     arguments = parser().parse_args(argv)
     command = partial(arguments.command, arguments)
-    name = f"simdistill {arguments.name}"
+    name = f"simdistill {arguments.command_name}"
     return run_command(name, arguments, command, mendable=(BrokenSampleError, BackendError))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = command_parser("simdistill", "Train, distil, evaluate, export.", EXAMPLES, reports=False)
-    commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command_name", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
     _add_overfit(commands)
