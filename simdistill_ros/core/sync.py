@@ -496,15 +496,23 @@ class Synchronizer(Generic[T]):
         if absent:
             self.counters.incomplete_sets += 1
             self._last_missing = absent
-            reach_ns = self._reach_of_places_ns
-            self.counters.absences.update(
-                n for n in absent if not self._places.has_near(n, cycle.start_ns, reach_ns)
-            )
+            self.counters.absences.update(n for n in absent if self._is_absent(n, cycle))
         else:
             self.counters.out_of_tolerance_sets += 1
         self._given_up.append(cycle.start_ns)
         self._losses += 1
         return []
+
+    def _is_absent(self, name: str, cycle: _Cycle[T]) -> bool:
+        """Tell whether a cycle is incomplete because of a camera that it lacks.
+
+        Not where the camera has a stamp beside the cycle; and a few stamps apart from all others
+        make only those absent that do not send.
+        """
+        if 2 * len(cycle.members) < len(self.names):
+            arrival_ns = self._streams[name].arrival_ns
+            return arrival_ns is None or cycle.first_arrival_ns - arrival_ns > self._timeout_ns
+        return not self._places.has_near(name, cycle.start_ns, self._reach_of_places_ns)
 
     # -- firing order ----------------------------------------------------------------------------
 

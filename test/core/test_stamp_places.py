@@ -99,12 +99,13 @@ def test_nor_are_a_lost_image_a_dead_camera_and_one_that_returns():
     assert rig.run(3) == {}
 
 
-def test_a_stamp_apart_makes_nobody_else_absent():
+@pytest.mark.parametrize("wrong_ms", [35, 10_000])
+def test_a_stamp_apart_makes_nobody_else_absent(wrong_ms):
     rig = Rig()
     rig.run(30)
-    rig.run(5, {"e": 35})
+    rig.run(8, {"e": wrong_ms})
     assert rig.sync.counters.incomplete_sets > 0
-    assert rig.sync.counters.absences == {}
+    assert rig.sync.counters.absences.keys() <= {"e"}
 
 
 def test_of_two_cameras_nobody_knows_which_one_is_wrong():

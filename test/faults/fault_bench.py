@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rig_bench import CAMERAS, LATCHED, MS, RELIABLE, START_NS, RigBench
 from tf2_msgs.msg import TFMessage
@@ -79,6 +80,16 @@ class FaultBench(RigBench):
         """Let somebody else publish CAMERA's images too."""
         image = self.image(CAMERA, START_NS)
         return self.rig.create_publisher(type(image), self.publisher(CAMERA).topic, qos)
+
+    def set_live(self, name: str, value: Any) -> None:
+        """Change a parameter of the running node."""
+        assert self.node is not None
+        (result,) = self.node.set_parameters([Parameter(name, value=value)])
+        assert result.successful, result.reason
+
+    def stop_publishing(self) -> None:
+        """End the publisher of CAMERA's images."""
+        self.rig.destroy_publisher(self._publishers.pop((CAMERA, False)))
 
     # -- what is heard -----------------------------------------------------------------------------
 
