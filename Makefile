@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 GPU_PYTHON ?= python3
 export VENV PYTHON ROS_LOCK
 
-.PHONY: help setup demo test lint bench gpu clean
+.PHONY: help setup demo test lint docs bench gpu clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,9 @@ lint: setup ## ruff and mypy
 test: lint ## lint, then both test suites (PYTEST_ARGS=...)
 	@$(ENV); $(PY) -m pytest $(PYTEST_ARGS)
 	@$(ENV); $(PY) -m pytest -c training/pyproject.toml training/tests $(PYTEST_ARGS)
+
+docs: setup ## build the documentation as a site: out/docs/index.html
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet && echo "out/docs/index.html"
 
 bench: setup ## measure speed; results go into benchmarks/README.md (BENCH_ARGS=...)
 	@$(ENV); $(PY) -m benchmarks $(BENCH_ARGS)

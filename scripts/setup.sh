@@ -144,7 +144,7 @@ check_system
 make_venv
 LOCKS=(-r requirements/runtime.txt -r requirements/replay.txt -r requirements/dev.txt)
 LOCKS+=(-r requirements/training.txt -r requirements/training-sparse.txt -r requirements/export.txt)
-LOCKS+=(-r requirements/tensorrt-build.txt)
+LOCKS+=(-r requirements/tensorrt-build.txt -r requirements/docs.txt)
 [ "$MODE" = wheels ] && LOCKS+=(-r "requirements/$ROS_LOCK.txt")
 install torch "torch" -c requirements/runtime.txt -r requirements/torch.txt
 install locks "the pinned packages of requirements/" --no-deps --no-build-isolation "${LOCKS[@]}"

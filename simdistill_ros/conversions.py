@@ -129,6 +129,12 @@ def image_to_msg(image: ImageArray, frame: str, stamp_ns: int) -> Image:
     )
 
 
+def jpeg_to_msg(jpeg: bytes, frame: str, stamp_ns: int) -> CompressedImage:
+    """Return a JPEG file's bytes as a message."""
+    data = array.array("B", jpeg)
+    return CompressedImage(header=header_to_msg(frame, stamp_ns), format="jpeg", data=data)
+
+
 def calibration_from_msg(
     info: CameraInfo, image_hw: tuple[int, int], *, rectified: bool, ignore_r: bool = False
 ) -> CameraCalibration:

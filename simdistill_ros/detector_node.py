@@ -132,7 +132,7 @@ class DetectorNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._monitor.check_environment(compressed=compressed)
         self._detector = detector
-        self._outputs = Outputs(self)
+        self._outputs = Outputs(self, self._settings.overlay)
         self.health.good("model")
         self.get_logger().info(f"configured: {detector.description}")
         self._phase = "inactive"
@@ -178,6 +178,8 @@ class DetectorNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, stop the worker and forget what was collected."""
         self._stop()
+        if self._outputs is not None:
+            self._outputs.clear_markers()
         self._phase = "inactive"
         return super().on_deactivate(state)
 

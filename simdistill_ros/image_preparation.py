@@ -20,11 +20,19 @@ import numpy as np
 
 from simdistill_ros.conversions import calibration_from_msg, encoded_from_msg
 from simdistill_ros.core.camera import CalibrationError, CameraCalibration, shrunk_calibration
-from simdistill_ros.core.images import DecodedImage, ImageError, Scratch, decode_image
+from simdistill_ros.core.images import DecodedImage, EncodedImage, ImageError, Scratch, decode_image
 from simdistill_ros.core.preprocess import InputRule, ViewRenderer
 from simdistill_ros.core.snapshot import ImageArray
 from simdistill_ros.health import InputFault
 from simdistill_ros.parameters import InputParameters
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An image as it arrived, bytes shared with the message, and its intrinsics at full size."""
+
+    encoded: EncodedImage
+    calibration: CameraCalibration
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class PreparedImage:
         decode_ns: Time that decoding took.
         render_ns: Time that resizing took.
         cpu_ns: Processor time of both.
+        source: What it was made from, while somebody wants to look at it.
     """
 
     pixels: ImageArray
@@ -48,6 +57,7 @@ class PreparedImage:
     decode_ns: int
     render_ns: int
     cpu_ns: int
+    source: SourceImage | None = None
 
 
 class PendingImage:
@@ -98,6 +108,7 @@ class ImagePreparer:
         info_of: Callable[[str], Any | None],
         options: InputParameters,
         rule: InputRule | None,
+        keeps_sources: Callable[[], bool] = lambda: False,
     ) -> None:
         """Start the threads.
 
@@ -105,9 +116,11 @@ class ImagePreparer:
             info_of: Returns the newest CameraInfo of a camera, or None.
             options: How messages are read.
             rule: How an image becomes network input; None: it is only decoded.
+            keeps_sources: Whether somebody wants to look at the images themselves, now.
         """
         self._info_of = info_of
         self._options = options
+        self._keeps_sources = keeps_sources
         self._renderer = ViewRenderer(rule) if rule is not None else None
         self._local = threading.local()
         self._sizes: dict[str, tuple[tuple[int, int], int]] = {}  # full size, denominator
@@ -185,6 +198,7 @@ class ImagePreparer:
             decode_ns=decoded_ns - started_ns,
             render_ns=time.monotonic_ns() - decoded_ns,
             cpu_ns=time.thread_time_ns() - cpu_ns,
+            source=self._source(encoded, info, decoded.full_hw) if self._keeps_sources() else None,
         )
         with self._condition:
             self.prepared += 1
@@ -198,11 +212,16 @@ class ImagePreparer:
             CalibrationError: If the numbers cannot be used.
         """
         full_hw, denominator = self._sizes[camera]
+        return shrunk_calibration(self._full_calibration(info, full_hw), denominator)
+
+    def _full_calibration(self, info: Any, full_hw: tuple[int, int]) -> CameraCalibration:
         options = self._options
-        calibration = calibration_from_msg(
+        return calibration_from_msg(
             info, full_hw, rectified=options.rectified, ignore_r=options.ignore_r
         )
-        return shrunk_calibration(calibration, denominator)
+
+    def _source(self, encoded: EncodedImage, info: Any, full_hw: tuple[int, int]) -> SourceImage:
+        return SourceImage(encoded, self._full_calibration(info, full_hw))
 
     def prepare_geometry(self, calibrations: Iterable[CameraCalibration]) -> None:
         """Make what images of these calibrations will need."""

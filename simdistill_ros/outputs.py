@@ -2,6 +2,7 @@
 """What the node publishes: detections with velocities and markers, and what they rest on.
 
 All carry the snapshot's stamp; detections, velocities and markers the same frame and order.
+Pictures are the business of `overlays.py`.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ from simdistill_ros.conversions import (
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.class_colors import color_of_class
 from simdistill_ros.output_quality import OutputQuality, coverage_to_msg, quality_to_msg
+from simdistill_ros.overlays import Overlays
+from simdistill_ros.parameters import OverlayParameters
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 ARROW_SECONDS = 1.0
 SLOWEST_ARROW_MPS = 0.2
+TEXT_HEIGHT_M = 0.6
+NO_OVERLAYS = OverlayParameters()
 
 
 class Outputs:
     """The publishers of a node, and the markers that are on display."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, overlay: OverlayParameters = NO_OVERLAYS) -> None:
         """Create the lifecycle publishers."""
+        self.overlays = Overlays(node, overlay)
         self._publishers = {
             name: node.create_lifecycle_publisher(
                 kind,
@@ -57,7 +63,8 @@ class Outputs:
                 ("latency", DiagnosticArray),
             )
         }
-        self._shown: set[tuple[str, int]] = set()
+        # None: a display may still show what an earlier run of the node left there.
+        self._shown: set[tuple[str, int]] | None = None
 
     def publish(
         self,
@@ -103,8 +110,15 @@ class Outputs:
         array = DiagnosticArray(header=header_to_msg("", stamp_ns), status=statuses)
         self._publishers["latency"].publish(array)
 
+    def clear_markers(self) -> None:
+        """Take every marker off the displays: nothing is said any more about what is there."""
+        array = MarkerArray(markers=[Marker(action=Marker.DELETEALL)])
+        self._publishers["markers"].publish(array)
+        self._shown = None
+
     def destroy(self, node: Any) -> None:
         """Destroy the publishers."""
+        self.overlays.destroy(node)
         for publisher in self._publishers.values():
             node.destroy_publisher(publisher)
         self._publishers.clear()
@@ -125,31 +139,43 @@ def _latency_status(name: str, values: Mapping[str, str]) -> DiagnosticStatus:
 
 
 def markers_of(
-    detections: Detections, lifetime_ns: int, shown: set[tuple[str, int]]
+    detections: Detections, lifetime_ns: int, shown: set[tuple[str, int]] | None
 ) -> tuple[MarkerArray, set[tuple[str, int]]]:
-    """Return boxes and velocity arrows as markers, and what is then on display.
+    """Return boxes, velocity arrows and texts as markers, and what is then on display.
 
-    A class is a namespace (`car`, and `car_velocity` for its arrows) and ids count within it, best
-    score first, so a stream of markers reuses ids; those that vanish are deleted explicitly.
+    A class is a namespace (`car`; `car_velocity` for its arrows, `car_text` for its texts) and ids
+    count within it, best score first, so a stream of markers reuses ids; those that vanish are
+    deleted explicitly.
+
+    Args:
+        detections: The boxes.
+        lifetime_ns: How long markers stay; 0: until they are deleted.
+        shown: What is on display; None: not known, so all is deleted first.
     """
     header = header_to_msg(detections.frame, detections.stamp_ns)
     lifetime = Duration(sec=lifetime_ns // 10**9, nanosec=lifetime_ns % 10**9)
     counts: dict[str, int] = {}
-    array = MarkerArray()
+    markers: list[Marker] = []
     for index, name in enumerate(detections.names()):
         number = counts.get(name, 0)
         counts[name] = number + 1
         red, green, blue = color_of_class(name)
         color = ColorRGBA(r=red, g=green, b=blue, a=0.4 + 0.5 * float(detections.scores[index]))
-        array.markers.append(_box(detections, index, number, color))
+        markers.append(_box(detections, index, number, color))
+        markers.append(_text(detections, index, number, ColorRGBA(r=red, g=green, b=blue, a=1.0)))
         if np.linalg.norm(detections.velocities_mps[index]) > SLOWEST_ARROW_MPS:
-            array.markers.append(_arrow(detections, index, number, color))
-    for marker in array.markers:
+            markers.append(_arrow(detections, index, number, color))
+    for marker in markers:
         marker.header, marker.lifetime = header, lifetime
-    now_shown = {(marker.ns, marker.id) for marker in array.markers}
-    for namespace, number in sorted(shown - now_shown):
-        array.markers.append(Marker(header=header, ns=namespace, id=number, action=Marker.DELETE))
-    return array, now_shown
+    now_shown = {(marker.ns, marker.id) for marker in markers}
+    if shown is None:
+        deletions = [Marker(header=header, action=Marker.DELETEALL)]
+    else:
+        deletions = [
+            Marker(header=header, ns=namespace, id=number, action=Marker.DELETE)
+            for namespace, number in sorted(shown - now_shown)
+        ]
+    return MarkerArray(markers=deletions + markers), now_shown
 
 
 def _box(detections: Detections, index: int, number: int, color: ColorRGBA) -> Marker:
@@ -158,6 +184,18 @@ def _box(detections: Detections, index: int, number: int, color: ColorRGBA) -> M
     position.x, position.y, position.z = detections.centers_m[index].tolist()
     marker.pose.orientation = quaternion_from_yaw(float(detections.yaws_rad[index]))
     scale.x, scale.y, scale.z = detections.sizes_lwh_m[index].tolist()
+    return marker
+
+
+def _text(detections: Detections, index: int, number: int, color: ColorRGBA) -> Marker:
+    name = _name(detections, index)
+    marker = Marker(ns=f"{name}_text", id=number, type=Marker.TEXT_VIEW_FACING, color=color)
+    x, y, z = detections.centers_m[index].tolist()
+    above_m = float(detections.sizes_lwh_m[index, 2]) / 2 + TEXT_HEIGHT_M
+    marker.pose.position = Point(x=x, y=y, z=z + above_m)
+    marker.pose.orientation.w = 1.0
+    marker.scale.z = TEXT_HEIGHT_M
+    marker.text = f"{name} {detections.scores[index]:.2f}"
     return marker
 
 

@@ -62,6 +62,27 @@ class SyncParameters:
 
 
 @dataclass(frozen=True)
+class OverlayParameters:
+    """Pictures of what the node sees and says.
+
+    Attributes:
+        mosaic: Publish all cameras in one picture, with boxes.
+        bev: Publish the view from above.
+        period_ns: Shortest time between two pictures.
+        width_px: Width of the mosaic; the view from above is half as wide.
+        quality: Of the JPEGs, 1 to 100.
+        min_score: Boxes below are not drawn.
+    """
+
+    mosaic: bool = False
+    bev: bool = False
+    period_ns: int = 200_000_000
+    width_px: int = 1280
+    quality: int = 80
+    min_score: float = 0.25
+
+
+@dataclass(frozen=True)
 class LiveParameters:
     """What may change while the node runs.
 
@@ -94,6 +115,7 @@ class NodeParameters:
     fixed_frame: str
     input: InputParameters
     sync: SyncParameters
+    overlay: OverlayParameters
     calibration_jump: JumpBounds
     tf_timeout_ns: int
     tf_cache_ns: int
@@ -163,6 +185,12 @@ _SPECS = (
     _Spec("max_detections", 300, "Most detections in a message, best first", 1, 5000,
           read_at="any time"),
     _Spec("markers.lifetime_s", 0.5, "Lifetime of markers, s", 0.0, 60.0, read_at="any time"),
+    _Spec("overlay.mosaic", False, "Publish all cameras in one picture, with boxes"),
+    _Spec("overlay.bev", False, "Publish the view from above as a picture"),
+    _Spec("overlay.rate_hz", 5.0, "Most pictures a second", 0.1, 60.0),
+    _Spec("overlay.width_px", 1280, "Width of the mosaic; from above: half of it", 192, 7680),
+    _Spec("overlay.quality", 80, "Quality of the pictures' JPEGs", 1, 100),
+    _Spec("overlay.min_score", 0.25, "Boxes below are not drawn", 0.0, 1.0),
     _Spec("hardware_id", "", "Name of the sensor set in /diagnostics; empty: the cameras"),
     _Spec("silence.deadline_s", 2.0, "Say why when no detections have left for longer, s",
           0.1, 600.0),
@@ -244,6 +272,14 @@ def read_parameters(node: Any) -> NodeParameters:
             queue_size=values["sync.queue_size"],
             anchor=values["sync.anchor"],
             missing=_missing_cameras(values),
+        ),
+        overlay=OverlayParameters(
+            mosaic=values["overlay.mosaic"],
+            bev=values["overlay.bev"],
+            period_ns=_nanoseconds(1.0 / values["overlay.rate_hz"]),
+            width_px=values["overlay.width_px"],
+            quality=values["overlay.quality"],
+            min_score=float(values["overlay.min_score"]),
         ),
         calibration_jump=JumpBounds(
             turn_rad=math.radians(values["calibration.max_jump_deg"]),

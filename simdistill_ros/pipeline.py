@@ -15,10 +15,11 @@ from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.snapshot import Snapshot
 from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
-from simdistill_ros.image_preparation import ImagePreparer
+from simdistill_ros.image_preparation import ImagePreparer, SourceImage
 from simdistill_ros.latency import LatencyWindow
 from simdistill_ros.output_quality import quality_of
 from simdistill_ros.outputs import Outputs
+from simdistill_ros.overlays import OverlayJob
 from simdistill_ros.parameters import LiveParameters, NodeParameters
 from simdistill_ros.recalibration import CalibrationStore, Recalibration
 from simdistill_ros.silence import OUTPUT, cause_of_error
@@ -68,7 +69,12 @@ class Pipeline:
         self.last_published_ns: int | None = None
         self.last_age_ns: int | None = None
         self._worker: Worker[MessageSet] = Worker(self._process, self._on_error, "detector")
-        self.preparer = ImagePreparer(calibrations.get, parameters.input, detector.input_rule)
+        self.preparer = ImagePreparer(
+            calibrations.get,
+            parameters.input,
+            detector.input_rule,
+            keeps_sources=lambda: outputs.overlays.needs_images,
+        )
         self._recalibration = Recalibration(
             calibrations,
             calibration_of=self.preparer.calibration_of,
@@ -84,6 +90,7 @@ class Pipeline:
             stopping=lambda: self._worker.stopping,
             report=health.fault_from,
         )
+        outputs.overlays.start(self._on_overlay_error)
         self._worker.start()
 
     def submit(self, messages: MessageSet) -> None:
@@ -114,6 +121,7 @@ class Pipeline:
         ended = self._worker.stop(timeout_s)
         self._recalibration.close()
         self.preparer.close()
+        self._outputs.overlays.stop()
         return ended
 
     def _work_in(self, rig: Mapping[str, CameraGeometry]) -> None:
@@ -141,6 +149,7 @@ class Pipeline:
             unseen = int((~seen).sum())
             if live.suppresses_blind:
                 detections, seen = detections.select(seen), seen[seen]
+            in_base_frame = detections
             detections = self._in_output_frame(detections)
         except InputFault as fault:
             self._health.fault_from(fault)
@@ -150,6 +159,9 @@ class Pipeline:
         published_ns = time.monotonic_ns()
         frame = self._parameters.base_frame
         self._outputs.publish_quality(quality, unseen, frame, self._node_name)
+        if self._outputs.overlays.is_due():
+            sources, blind = _sources(messages, snapshot), quality.newest_ns < 0
+            self._outputs.overlays.offer(OverlayJob(snapshot, sources, in_base_frame, blind, frame))
         self._published += 1
         self.last_published_ns = published_ns
         self._health.good("inference")
@@ -215,11 +227,21 @@ class Pipeline:
             raise InputFault("inference", error.cause, str(error)) from error
         return transform_detections(output_from_base, detections, output)
 
+    def _on_overlay_error(self, error: BaseException) -> None:
+        if self._is_ros_alive():
+            self._health.fault("overlays", "not_drawn", f"{type(error).__name__}: {error}")
+
     def _on_error(self, error: BaseException) -> None:
         if not self._is_ros_alive():
             return  # a signal ended the context while a snapshot was in hand
         where = "".join(traceback.format_exception(error))
         self._health.fault("inference", cause_of_error(error), f"{error}\n{where}")
+
+
+def _sources(messages: MessageSet, snapshot: Snapshot) -> dict[str, SourceImage]:
+    """Return the images of a snapshot as they arrived, those that were kept."""
+    prepared = {view.camera: messages.images[view.camera].image.result() for view in snapshot.views}
+    return {name: image.source for name, image in prepared.items() if image.source is not None}
 
 
 def _preparation_ns(messages: MessageSet, snapshot: Snapshot) -> dict[str, int]:

@@ -31,7 +31,7 @@ GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "li
 ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "network"}
 # The modules that wire the node, and so know messages besides conversions.py.
 NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
-NODE_MODULES |= {"output_quality", "parameters", "parameter_changes"}
+NODE_MODULES |= {"output_quality", "overlays", "parameters", "parameter_changes"}
 NODE_MODULES |= {"doctor.message_types", "doctor.live"}
 
 
@@ -163,6 +163,13 @@ def test_reports_need_neither_ros_nor_a_learning_library() -> None:
     for source in sources("report"):
         assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name
         assert not source.ours & {f"replay.{name}" for name in tools}, source.name
+
+
+def test_drawing_needs_core_and_an_image_library_only() -> None:
+    for source in sources("drawing"):
+        assert source.foreign <= {"numpy", "cv2"}, source.name
+        assert all(name.startswith(("core.", "drawing")) for name in source.ours), source.name
+        assert "time" not in source.imports, source.name
 
 
 def test_the_checks_of_doctor_are_pure_functions_of_what_was_seen() -> None:

@@ -90,7 +90,8 @@ def allowed(kind: str, right: str) -> set[str]:
 def test_the_policy_allows_what_the_running_node_does_and_no_more(
     bench: Any, use_sim_time: bool
 ) -> None:
-    bench.start(compressed=True, use_sim_time=use_sim_time)
+    overlays = {"overlay.mosaic": True, "overlay.bev": True}
+    bench.start(compressed=True, use_sim_time=use_sim_time, **overlays)
     graph = bench.rig
 
     def names(kind: str) -> set[str]:

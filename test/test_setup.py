@@ -135,4 +135,4 @@ def test_help_lists_every_target() -> None:
         timeout=30,
     )
     targets = {line.split()[0] for line in result.stdout.splitlines()}
-    assert targets == {"help", "setup", "demo", "test", "lint", "bench", "gpu", "clean"}
+    assert targets == {"help", "setup", "demo", "test", "lint", "docs", "bench", "gpu", "clean"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One colour a class, the same in markers, pictures and reports."""
+"""One colour a class, the same in markers, overlays, pictures and reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ CLASS_COLORS: dict[str, tuple[int, int, int]] = {
 OTHER_COLOR = (200, 200, 200)
 
 
+def rgb_of_class(name: str) -> tuple[int, int, int]:
+    """Return a class's colour as RGB in 0..255; grey for an unknown class."""
+    return CLASS_COLORS.get(name, OTHER_COLOR)
+
+
 def color_of_class(name: str) -> tuple[float, float, float]:
     """Return a class's colour as RGB in [0, 1]; grey for an unknown class."""
-    red, green, blue = CLASS_COLORS.get(name, OTHER_COLOR)
+    red, green, blue = rgb_of_class(name)
     return red / 255.0, green / 255.0, blue / 255.0

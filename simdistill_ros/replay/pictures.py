@@ -15,6 +15,9 @@ from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.class_colors import CLASS_COLORS
 from simdistill_ros.core.frames import FloatArray, inverse, transform_points
 from simdistill_ros.core.snapshot import ImageArray, Snapshot
+from simdistill_ros.drawing.bev_canvas import BACKGROUND, GROUND_TRUTH, BevCanvas
+from simdistill_ros.drawing.camera_boxes import draw_camera
+from simdistill_ros.drawing.mosaic import azimuth_of, camera_rows
 from simdistill_ros.replay.answers import Answer
 from simdistill_ros.replay.nuscenes_reader import (
     LIDAR_CHANNEL,
@@ -22,16 +25,10 @@ from simdistill_ros.replay.nuscenes_reader import (
     sensor_record,
     snapshot_of_sample,
 )
-from simdistill_ros.replay.picture_bev import BACKGROUND, GROUND_TRUTH, BevCanvas
-from simdistill_ros.replay.picture_cameras import draw_camera
 from simdistill_ros.replay.pose_track import PoseTrack
 from simdistill_ros.replay.progress import progress
 from simdistill_ros.replay.scene_bags import Scene
 
-CAMERA_ROWS = (
-    ("cam_front_left", "cam_front", "cam_front_right"),
-    ("cam_back_left", "cam_back", "cam_back_right"),
-)
 CAMERA_WIDTH = 560
 GAP = 6
 HEADER = 44
@@ -76,13 +73,13 @@ def compose(
     )
     views = {view.camera: view for view in snapshot.views}
     labels = []
-    for row, cameras in enumerate(CAMERA_ROWS):
+    rows = camera_rows({name: azimuth_of(view) for name, view in views.items()})
+    for row, cameras in enumerate(rows):
         for column, camera in enumerate(cameras):
             top, left = HEADER + row * (height + GAP), column * (CAMERA_WIDTH + GAP)
-            if camera in views:
-                picture = draw_camera(views[camera], shown, CAMERA_WIDTH)[:height]
-                canvas[top : top + len(picture), left : left + CAMERA_WIDTH] = picture
-                labels.append((left + 8, top + 6, camera))
+            picture = draw_camera(views[camera], shown, CAMERA_WIDTH)[:height]
+            canvas[top : top + len(picture), left : left + CAMERA_WIDTH] = picture
+            labels.append((left + 8, top + 6, camera))
     bev = BevCanvas(body)
     bev.draw_points(points_ego)
     bev.draw_ground_truths(ground_truths)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from simdistill_ros.core.boxes import NUSCENES_CLASSES, Detections, empty_detections
 from simdistill_ros.core.class_colors import CLASS_COLORS
+from simdistill_ros.drawing.camera_boxes import draw_camera
 from simdistill_ros.replay.answers import Answer
 from simdistill_ros.replay.bag_storage import Bag
 from simdistill_ros.replay.nuscenes_reader import (
@@ -17,8 +18,6 @@ from simdistill_ros.replay.nuscenes_reader import (
     snapshot_of_sample,
 )
 from simdistill_ros.replay.nuscenes_to_bag import BagOptions, write_scene_bag
-from simdistill_ros.replay.picture_bev import RANGE_M, BevCanvas
-from simdistill_ros.replay.picture_cameras import NEAR_M, clip_to_near, draw_camera
 from simdistill_ros.replay.pictures import FEW, SCORE_CUT, boxes_to_show, write_pictures
 from simdistill_ros.replay.scene_bags import Scene
 
@@ -62,32 +61,6 @@ def test_nothing_is_shown_of_nothing():
     shown, note = boxes_to_show(empty_detections("base_link", 0, NUSCENES_CLASSES))
     assert len(shown) == 0
     assert note.startswith("0 detections")
-
-
-def test_box_ahead_left_is_drawn_above_left_of_the_vehicle():
-    canvas = BevCanvas(520)
-    canvas.draw_detections(boxes([0.9], (20.0, 10.0, 0.0)))
-    rows, columns = colored(canvas.image, CLASS_COLORS["car"]).T
-    pixels_per_m = 520 / (2 * RANGE_M)
-    assert rows.mean() == pytest.approx(260 - 20 * pixels_per_m, abs=4)
-    assert columns.mean() == pytest.approx(260 - 10 * pixels_per_m, abs=4)
-
-
-def test_points_out_of_range_do_not_wrap_around():
-    canvas = BevCanvas(100)
-    before = canvas.image.copy()
-    canvas.draw_points(np.array([[80.0, 0.0, 0.0], [0.0, -60.0, 0.0]]))
-    np.testing.assert_array_equal(canvas.image, before)
-    canvas.draw_points(np.array([[30.0, 0.0, 0.0]]))
-    assert (canvas.image != before).any()
-
-
-def test_segment_is_cut_where_it_enters_the_view():
-    whole = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
-    assert clip_to_near(whole) is whole
-    assert clip_to_near(-whole) is None
-    cut = clip_to_near(np.array([[0.0, 0.0, NEAR_M - 1.0], [4.0, 0.0, NEAR_M + 1.0]]))
-    np.testing.assert_allclose(cut, [[2.0, 0.0, NEAR_M], [4.0, 0.0, NEAR_M + 1.0]])
 
 
 def test_box_shows_in_the_camera_that_faces_it_and_in_no_other(tiny_nusc):
