@@ -370,6 +370,10 @@ class Synchronizer(Generic[T]):
         sets: list[SyncedSet[T]] = []
         cycle = min(self._open, key=lambda c: abs(c.start_ns - start_ns), default=None)
         if cycle is None or abs(cycle.start_ns - start_ns) > phases.gate_ns:
+            matched_ns = self._streams[item.camera].matched_ns
+            if matched_ns is not None and item.stamp_ns - matched_ns <= phases.gate_ns:
+                counters.duplicate += 1  # of the cycle that just went out
+                return []
             if any(abs(closed - start_ns) <= phases.gate_ns for closed in self._given_up):
                 counters.late += 1
                 self._unproven.discard(item.camera)

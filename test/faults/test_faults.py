@@ -90,7 +90,7 @@ def test_the_node_names_the_fault_and_recovers(nodes: Nodes, fault: Fault) -> No
     if fault.is_answered:
         assert bench.answers_to_spoilt() != []
     counted = bench.new_count(fault.subject, fault.cause)
-    logged = [line for line in nodes.lines if fault.subject in line and fault.cause in line]
+    logged = [line for line in nodes.lines if line.startswith(f"{fault.subject}: {fault.cause}")]
     assert bool(counted) == bool(logged)
 
     fault.heal(bench)
