@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way from six JPEGs to boxes on this CPU, in turn in one process, beside the textbook's.
 
-    python -m benchmarks detector --model out/package
-
 The textbook decodes at full size, runs the network in eager PyTorch and lifts by outer product.
 `frame` is one frame after the other. `period` is the time a frame takes while the images of the
 next one are prepared, as in the node. `processor` is the time of all threads together: on a busy
@@ -14,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +23,7 @@ import torch
 
 from benchmarks.bench_detector import HEIGHT, WIDTH, K, jpeg_image, ring_pose
 from benchmarks.textbook import TextbookStudent
+from simdistill_ros.command_line.parser import command_parser
 from simdistill_ros.core.backends.base import Backend, BackendError, HeadMaps
 from simdistill_ros.core.backends.choose import FP32, INT8, backends, choose_backend
 from simdistill_ros.core.camera import CameraCalibration, shrunk_calibration
@@ -228,11 +227,13 @@ def _row(path: Path, textbook: Path) -> dict[str, Any]:
     return row
 
 
-def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the options of `python -m benchmarks detector`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks detector")
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m benchmarks detector`."""
+    name = "python -m benchmarks detector"
+    examples = [(f"{name} --model out/package --no-save", "an exported package")]
+    parser = command_parser(name, __doc__, examples, completes=False)
     parser.add_argument("--model", default="tiny", help="model or package (default: tiny)")
     parser.add_argument("--rounds", type=int, default=25, help="frames of each path (default: 25)")
     parser.add_argument("--threads", type=int, default=2, help="decoding threads (default: 2)")
     parser.add_argument("--no-save", action="store_true", help="only print the numbers")
-    return parser.parse_args(argv)
+    return parser

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from simdistill_ros.drawing.bev_canvas import BevCanvas
 from simdistill_ros.drawing.mosaic import Mosaic, tile_width_px
 from simdistill_ros.image_preparation import SourceImage
 from simdistill_ros.parameters import OverlayParameters
+from simdistill_ros.qos_events import publisher_events, warn_of_refusal
 from simdistill_ros.worker import Worker
 
 MOSAIC, BEV = "mosaic", "bev"
@@ -73,6 +75,7 @@ class Overlays:
                 CompressedImage,
                 f"~/overlay/{name}/compressed",
                 OVERLAY_QOS,
+                event_callbacks=publisher_events(partial(warn_of_refusal, node, name)),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for name, is_on in ((MOSAIC, parameters.mosaic), (BEV, parameters.bev))

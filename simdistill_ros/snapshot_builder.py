@@ -108,7 +108,9 @@ class SnapshotBuilder:
         """
         deadline_ns = self._transform_deadline_ns()
         views, faults = [], []
-        for camera, received in messages.images.items():
+        # The newest image comes last: the others are placed while it is being prepared.
+        in_order = sorted(messages.images.items(), key=lambda item: item[1].arrival_ns)
+        for camera, received in in_order:
             try:
                 views.append(self._view(camera, received, messages.stamp_ns, deadline_ns))
             except InputFault as fault:

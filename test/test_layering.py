@@ -23,14 +23,24 @@ VENDORS = {n: {f"{n}_backend"} for n in ("torch", "onnxruntime", "openvino")}
 VENDORS["torch"] |= {"tensorrt_backend", "tensorrt_engine"}
 VENDORS |= {n: {"tensorrt_library"} for n in ("tensorrt", "tensorrt_rtx")}
 # What one backend is made of besides its main module.
-PARTS = {"tensorrt_backend": {"tensorrt_engine", "tensorrt_library", "engine_cache"}}
+PARTS = {
+    "onnxruntime_backend": {"camera_groups"},
+    "tensorrt_backend": {"tensorrt_engine", "tensorrt_library", "engine_cache"},
+}
 PARTS["tensorrt_engine"] = {"tensorrt_library"}
 
 # Value types and pure functions that everything else in core may stand on, and what they may use.
 GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "lift_geometry"}
 ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "network"}
 # The modules that wire the node, and so know messages besides conversions.py.
-NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
+NODE_MODULES = {
+    "camera_info_reader",
+    "conversions",
+    "camera_inputs",
+    "detector_node",
+    "diagnostics",
+    "outputs",
+}
 NODE_MODULES |= {"output_quality", "overlays", "parameters", "parameter_changes"}
 NODE_MODULES |= {"doctor.message_types", "doctor.live"}
 
@@ -175,7 +185,7 @@ def test_drawing_needs_core_and_an_image_library_only() -> None:
 def test_the_checks_of_doctor_are_pure_functions_of_what_was_seen() -> None:
     law = {"observations", "findings", "checks", "diagnosis", "rhythm", "rig_geometry", "overlap"}
     law |= {"tables", "terminal", "document", "drawings"}
-    ground = {f"doctor.{name}" for name in law} | {"process_environment"}
+    ground = {f"doctor.{name}" for name in law} | {"process_environment", "command_line.terminal"}
     for source in sources("doctor"):
         if source.name.split(".")[1:2] and source.name.split(".")[1] in law:
             assert not {n for n in source.foreign if is_ros(n) or n in VENDORS}, source.name

@@ -13,10 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from simdistill_ros.core.frames import FloatArray, transform_points
+from simdistill_ros.core.frames import FloatArray, angles_of, transform_points
 
 IntArray = npt.NDArray[np.int64]
 
+# Pairs of corners of `box_corners`: bottom, top, and what joins them.
+BOX_EDGES = (
+    (0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)
+)  # fmt: skip
 NUSCENES_CLASSES: tuple[str, ...] = (
     "car",
     "truck",
@@ -136,7 +140,7 @@ def transform_detections(
         detections,
         frame=dst_frame,
         centers_m=transform_points(dst_from_src, detections.centers_m),
-        yaws_rad=np.arctan2(headings[:, 1], headings[:, 0]),
+        yaws_rad=angles_of(headings[:, 1], headings[:, 0]),
         velocities_mps=velocities[:, :2],
     )
 

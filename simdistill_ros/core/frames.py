@@ -93,6 +93,15 @@ def rotation_about_z(yaw_rad: float) -> FloatArray:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
+def angles_of(y: FloatArray, x: FloatArray) -> FloatArray:
+    """Return np.arctan2(y, x), the same bits wherever the arrays lie in memory.
+
+    For arrays with gaps numpy decides by their addresses whether to take its vector code, which
+    rounds differently.
+    """
+    return np.asarray(np.arctan2(np.ascontiguousarray(y), np.ascontiguousarray(x)))
+
+
 def yaw_of_rotation(rotation: FloatArray) -> float:
     """Return the heading, in radians from +x in the xy plane, of the rotated x axis."""
     return float(np.arctan2(rotation[1, 0], rotation[0, 0]))

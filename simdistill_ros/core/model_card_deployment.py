@@ -25,13 +25,15 @@ class OnnxCard(Section):
     """The network as two ONNX graphs; pooling is done between them.
 
     `image` takes uint8 images and gives depth probabilities and context of both lift branches,
-    `bev` takes pooled maps and gives head maps. Names and shapes: `core/onnx_interface`.
+    `bev` takes pooled maps and gives head maps. Names and shapes: `core/onnx_interface`. With
+    `cameras_per_run`, the image graph takes as many cameras at a time; the card has a multiple.
     """
 
     image: OnnxFileCard
     bev: OnnxFileCard
     opset: Positive
     precision: Precision
+    cameras_per_run: Positive | None = None
 
 
 class GoldenCard(Section):

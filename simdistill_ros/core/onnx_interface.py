@@ -2,8 +2,8 @@
 """Names and shapes of the two ONNX graphs of a model: what an export writes and a backend expects.
 
 image graph: `images` (N, H, W, 3) uint8 RGB → depth (N, D, Hf, Wf) and context (N, Hf, Wf, C) of
-the camera and the simulated-LiDAR branch. bev graph: pooled maps (1, X, Y, C) of both branches →
-`task<i>_<map>` (channels, X', Y').
+the camera and the simulated-LiDAR branch; N may be a part of the cameras, see `OnnxCard`. bev
+graph: pooled maps (1, X, Y, C) of both branches → `task<i>_<map>` (channels, X', Y').
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class GraphInterface:
     outputs: Shapes
 
 
-def image_interface(card: ModelCard) -> GraphInterface:
-    """Return the interface of the card's image graph."""
-    cameras, bins = len(card.cameras), card.lift.depth.count
+def image_interface(card: ModelCard, cameras: int | None = None) -> GraphInterface:
+    """Return the interface of the card's image graph, for all cameras or as many at a time."""
+    cameras, bins = cameras or len(card.cameras), card.lift.depth.count
     depth = (cameras, bins, *card.feature_hw)
     context = (cameras, *card.feature_hw, card.lift.context_channels)
     return GraphInterface(

@@ -17,6 +17,11 @@ IndexArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
 FARTHEST_M = 1e6  # no two boxes are farther apart; keeps what a broken network gives finite
 NEXT_CORNER = np.array([1, 2, 3, 0])
+CORNER_X = np.array([[1.0], [-1.0], [-1.0], [1.0]])
+CORNER_Y = np.array([[1.0], [1.0], [-1.0], [-1.0]])
+# Rectangles that lie on each other would count common sides twice, or never, as rounding has it.
+SHRINK = 1e-9
+PARALLEL = 1e-12
 
 
 def circle_nms(
@@ -60,18 +65,15 @@ def rotated_nms_of_groups(
     group = np.repeat(np.arange(len(groups)), [len(boxes) for boxes in groups])
     limits = np.array(max_ious)[group]
     better, worse = _near_pairs(boxes_bev, group)
-    may_overlap = _largest_iou(boxes_bev[better], boxes_bev[worse]) > limits[better] - 1e-6
-    better, worse = better[may_overlap], worse[may_overlap]
+    overlaps = rotated_iou(boxes_bev[better], boxes_bev[worse]) > limits[better]
+    better, worse = better[overlaps], worse[overlaps]
     alive = np.ones(len(boxes_bev), dtype=np.bool_)
     while better.size:
-        # Boxes that no better living one is near stay; their pairs are decided together.
+        # Boxes that overlap no better living one stay, and all that overlap them fall.
         may_fall = np.zeros(len(boxes_bev), dtype=np.bool_)
         may_fall[worse] = True
-        is_decided = ~may_fall[better]
-        first, second = better[is_decided], worse[is_decided]
-        falls = rotated_iou(boxes_bev[first], boxes_bev[second]) > limits[first]
-        alive[second[falls]] = False
-        is_open = ~is_decided & alive[better] & alive[worse]
+        alive[worse[~may_fall[better]]] = False
+        is_open = alive[better] & alive[worse]
         better, worse = better[is_open], worse[is_open]
     return [np.flatnonzero(alive[group == index]) for index in range(len(groups))]
 
@@ -79,23 +81,51 @@ def rotated_nms_of_groups(
 def rotated_iou(boxes: FloatArray, others: FloatArray) -> FloatArray:
     """Return the intersection over union of P pairs of rotated rectangles, (P,).
 
+    The outline of what two rectangles share is made of those parts of each one's sides that lie in
+    the other; the area inside is the sum of the sides' cross products, cut to those parts.
+
     Args:
         boxes: (P, 5) as (x, y, length, width, yaw), metres and radians.
         others: (P, 5), likewise.
     """
-    count = len(boxes)
-    origin = boxes[:, None, :2]  # near the pair, for precision
-    both = np.concatenate([boxes, others])
-    both_origins = np.concatenate([origin, origin])
-    both_corners = _corners(both) - both_origins
-    corners, other_corners = both_corners[:count], both_corners[count:]
-    crossings, are_crossings = _edge_crossings(corners, other_corners)
-    points = np.concatenate([corners, other_corners, crossings], axis=1)  # (P, 24, 2)
-    are_inside = _is_inside(both_corners, np.concatenate([others, boxes]), both_origins)
-    valid = np.concatenate([are_inside[:count], are_inside[count:], are_crossings], axis=1)
-    intersection = _convex_area(points, valid)
+    turn_rad = others[:, 4] - boxes[:, 4]
+    turn = np.cos(turn_rad), np.sin(turn_rad)  # of the other, seen from the box
+    x_m, y_m = _turned(others[:, 0] - boxes[:, 0], others[:, 1] - boxes[:, 1], -boxes[:, 4])
+    half, other_half = boxes[:, 2:4].T / 2, others[:, 2:4].T / 2 * (1 - SHRINK)
+    # Corners (4, P) of each in the frame of the other; the box's frame is where areas are added.
+    along, across = CORNER_X * other_half[0], CORNER_Y * other_half[1]
+    other_x = x_m + turn[0] * along - turn[1] * across
+    other_y = y_m + turn[1] * along + turn[0] * across
+    own_x, own_y = CORNER_X * half[0], CORNER_Y * half[1]
+    seen_x = turn[0] * (own_x - x_m) + turn[1] * (own_y - y_m)
+    seen_y = turn[0] * (own_y - y_m) - turn[1] * (own_x - x_m)
+    shared = _share_inside(seen_x, seen_y, other_half) * _side_products(own_x, own_y)
+    shared += _share_inside(other_x, other_y, half) * _side_products(other_x, other_y)
+    intersection = np.maximum(shared.sum(0) / 2, 0.0)
     areas = boxes[:, 2] * boxes[:, 3] + others[:, 2] * others[:, 3]
     return np.asarray(intersection / np.maximum(areas - intersection, 1e-12))
+
+
+def _turned(x: FloatArray, y: FloatArray, angle_rad: FloatArray) -> tuple[FloatArray, FloatArray]:
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    return cos * x - sin * y, sin * x + cos * y
+
+
+def _side_products(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return the cross product of the ends of each side of corners (4, P), (4, P)."""
+    return np.asarray(x * y[NEXT_CORNER] - y * x[NEXT_CORNER])
+
+
+def _share_inside(x: FloatArray, y: FloatArray, half: FloatArray) -> FloatArray:
+    """Return how much of each side lies in the rectangle |x| <= half[0], |y| <= half[1], (4, P)."""
+    begin, end = np.zeros_like(x), np.ones_like(x)
+    for start, size in ((x, half[0]), (y, half[1])):
+        side = start[NEXT_CORNER] - start
+        side = np.where(np.abs(side) < PARALLEL, PARALLEL, side)
+        first, second = (-size - start) / side, (size - start) / side
+        begin = np.maximum(begin, np.minimum(first, second))
+        end = np.minimum(end, np.maximum(first, second))
+    return np.asarray(np.maximum(end - begin, 0.0))
 
 
 def _near_pairs(boxes_bev: FloatArray, group: IndexArray) -> tuple[IndexArray, IndexArray]:
@@ -122,77 +152,3 @@ def _near_pairs(boxes_bev: FloatArray, group: IndexArray) -> tuple[IndexArray, I
     is_near &= group[first] == group[second]
     first, second = first[is_near], second[is_near]
     return np.minimum(first, second), np.maximum(first, second)
-
-
-def _largest_iou(boxes: FloatArray, others: FloatArray) -> FloatArray:
-    """Return a bound of `rotated_iou` that costs little: the others grow to lie along the boxes."""
-    cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
-    turn_rad = others[:, 4] - boxes[:, 4]
-    turn_cos, turn_sin = np.abs(np.cos(turn_rad)), np.abs(np.sin(turn_rad))
-    gap_x, gap_y = (others[:, :2] - boxes[:, :2]).T
-    length, width = others[:, 2:4].T
-    shared = _shared(cos * gap_x + sin * gap_y, boxes[:, 2], turn_cos * length + turn_sin * width)
-    shared *= _shared(cos * gap_y - sin * gap_x, boxes[:, 3], turn_sin * length + turn_cos * width)
-    shared = np.minimum(shared, length * width)
-    areas = boxes[:, 2] * boxes[:, 3] + length * width
-    return np.asarray(shared / np.maximum(areas - shared, 1e-12))
-
-
-def _shared(gap: FloatArray, length: FloatArray, other: FloatArray) -> FloatArray:
-    """Return how much two intervals with centres `gap` apart have in common."""
-    longest = np.minimum(np.minimum(length, other), (length + other) / 2 - np.abs(gap))
-    return np.asarray(np.maximum(longest, 0.0))
-
-
-def _corners(boxes: FloatArray) -> FloatArray:
-    """Return (P, 4, 2) corners, counter-clockwise."""
-    half = boxes[:, None, 2:4] / 2 * np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
-    cos, sin = np.cos(boxes[:, 4:]), np.sin(boxes[:, 4:])
-    turned = [cos * half[..., 0] - sin * half[..., 1], sin * half[..., 0] + cos * half[..., 1]]
-    return np.asarray(np.stack(turned, axis=-1) + boxes[:, None, :2])
-
-
-def _is_inside(points: FloatArray, boxes: FloatArray, origin: FloatArray) -> BoolArray:
-    """Tell which of (P, 4, 2) points, relative to `origin`, lie in their pair's box."""
-    offsets = points + origin - boxes[:, None, :2]
-    cos, sin = np.cos(boxes[:, 4:]), np.sin(boxes[:, 4:])
-    along = cos * offsets[..., 0] + sin * offsets[..., 1]
-    across = -sin * offsets[..., 0] + cos * offsets[..., 1]
-    tolerance = 1e-9
-    is_along = np.abs(along) <= boxes[:, 2:3] / 2 + tolerance
-    is_across = np.abs(across) <= boxes[:, 3:4] / 2 + tolerance
-    return np.asarray(is_along & is_across)
-
-
-def _edge_crossings(corners: FloatArray, others: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Return the (P, 16, 2) crossings of all edge pairs and which of them exist."""
-    start, edge = corners[:, :, None], (corners[:, NEXT_CORNER] - corners)[:, :, None]
-    other_start = others[:, None]
-    other_edge = (others[:, NEXT_CORNER] - others)[:, None]
-    between = other_start - start
-    cross = _cross(edge, other_edge)
-    is_parallel = np.abs(cross) < 1e-12
-    divisor = np.where(is_parallel, 1.0, cross)
-    along = _cross(between, other_edge) / divisor
-    other_along = _cross(between, edge) / divisor
-    exists = ~is_parallel & (along >= 0) & (along <= 1) & (other_along >= 0) & (other_along <= 1)
-    points = start + along[..., None] * edge
-    return points.reshape(len(corners), 16, 2), exists.reshape(len(corners), 16)
-
-
-def _cross(first: FloatArray, second: FloatArray) -> FloatArray:
-    return np.asarray(first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0])
-
-
-def _convex_area(points: FloatArray, valid: BoolArray) -> FloatArray:
-    """Return the area of the convex polygon with the valid ones of (P, Q, 2) points, (P,)."""
-    count = np.maximum(valid.sum(1), 1)[:, None]
-    centroid = (points * valid[..., None]).sum(1) / count
-    offsets = points - centroid[:, None]
-    angles = np.where(valid, np.arctan2(offsets[..., 1], offsets[..., 0]), np.inf)
-    order = np.argsort(angles, axis=1)
-    polygon = np.take_along_axis(offsets, order[..., None], axis=1)
-    is_valid = np.take_along_axis(valid, order, axis=1)
-    polygon = np.where(is_valid[..., None], polygon, polygon[:, :1])  # closes without area
-    area = 0.5 * _cross(polygon, np.roll(polygon, -1, axis=1)).sum(1)
-    return np.where(valid.sum(1) >= 3, np.abs(area), 0.0)

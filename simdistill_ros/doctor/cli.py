@@ -1,17 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look at a rig for ten seconds and name what keeps detections away, or makes them wrong.
 
-Examples:
-  doctor                                        the running graph, with the default topics
-  doctor --params my_rig.yaml                   with your topics and parameters
-  doctor --params config/presets/wato.yaml --bag drive_17
-  doctor --bag drive_17 --seconds 60 --out check --json check/doctor.json --strict
-
 A bag is a rosbag2 folder or file, MCAP or sqlite3. With --out the pictures cameras.jpg (horizon and
 ground grid as the calibration has them), rig.png (what each camera sees) and spread.png (how far
-images of one set are apart) are written.
-
-exit status: 0 no error, 1 warnings with --strict, 2 errors, 3 nothing could be looked at
+images of one set are apart) are written. Errors, and with --strict warnings, end it with 1.
 """
 
 from __future__ import annotations
@@ -21,28 +13,43 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import Outcome, run_command
+from simdistill_ros.command_line.terminal import wants_color
 from simdistill_ros.doctor.diagnosis import Diagnosis, diagnose
 from simdistill_ros.doctor.document import document_of
 from simdistill_ros.doctor.terminal import format_diagnosis
 
-FAILED = 3
+EXAMPLES = (
+    ("doctor", "the running graph, with the default topics"),
+    ("doctor --params my_rig.yaml", "with your topics and parameters"),
+    ("doctor --params config/presets/wato.yaml --bag drive_17", "a recording"),
+    ("doctor --bag drive_17 --seconds 60 --out check --json check/doctor.json --strict",
+     "a minute of it, with pictures and a report for programs"),
+)  # fmt: skip
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; what follows --ros-args is ROS's own."""
-    parser = argparse.ArgumentParser(
-        prog="doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = command_parser("doctor", __doc__, EXAMPLES, reports=False)
     add = parser.add_argument
     add("--params", type=Path, action="append", default=[], metavar="FILE",
         help="the node's parameter file; several: later ones win")  # fmt: skip
     add("--namespace", default="", help="the node's namespace, for relative topics")
     add("--bag", type=Path, help="look at this bag instead of the running graph")
     add("--seconds", type=float, default=10.0, help="how long to look (default %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write the report as JSON; - for standard output")
+    add("--json", type=Path, metavar="FILE", nargs="?", const=Path("-"),
+        help="write the report as JSON; without FILE, or with -, to standard output")  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="folder for pictures")
-    add("--strict", action="store_true", help="exit with 1 on warnings")
+    add("--strict", action="store_true", help="warnings count as errors")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; what follows --ros-args is ROS's own."""
+    parser = make_parser()
     arguments, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if rest and rest[0] != "--ros-args":
         parser.error(f"unknown argument {rest[0]}")
@@ -74,21 +81,15 @@ def examine(arguments: argparse.Namespace) -> tuple[Diagnosis, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = parse_arguments(argv)
-    try:
-        diagnosis, source = examine(arguments)
-        _write(arguments, diagnosis, source)
-    except (ValueError, OSError) as error:
-        print(f"doctor: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return 130
-    return diagnosis.exit_status(strict=arguments.strict)
+    return run_command("doctor", arguments, lambda: _look(arguments))
 
 
-def _write(arguments: argparse.Namespace, diagnosis: Diagnosis, source: str) -> None:
+def _look(arguments: argparse.Namespace) -> Outcome:
+    diagnosis, source = examine(arguments)
     to_pipe = str(arguments.json) == "-"
     stream = sys.stderr if to_pipe else sys.stdout
-    print(format_diagnosis(diagnosis, source, color=stream.isatty()), file=stream)
+    if not arguments.quiet:
+        print(format_diagnosis(diagnosis, source, color=wants_color(stream)), file=stream)
     text = json.dumps(document_of(diagnosis, source), indent=2)
     if to_pipe:
         print(text)
@@ -96,9 +97,15 @@ def _write(arguments: argparse.Namespace, diagnosis: Diagnosis, source: str) -> 
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(text + "\n", encoding="utf-8")
     if arguments.out is not None:
-        from simdistill_ros.doctor.drawings import write_drawings
+        _draw(arguments, diagnosis, stream)
+    return Outcome(status=diagnosis.exit_status(strict=arguments.strict))
 
-        for path in write_drawings(diagnosis.rig, arguments.out):
+
+def _draw(arguments: argparse.Namespace, diagnosis: Diagnosis, stream: TextIO) -> None:
+    from simdistill_ros.doctor.drawings import write_drawings
+
+    for path in write_drawings(diagnosis.rig, arguments.out):
+        if not arguments.quiet:
             print(f"wrote {path}", file=stream)
 
 

@@ -9,7 +9,7 @@ from simdistill_ros.doctor.checks.registry import SECTIONS
 from simdistill_ros.doctor.findings import Finding, Severity
 from simdistill_ros.doctor.observations import Rig
 
-GOOD, WARNINGS, ERRORS = 0, 1, 2  # exit statuses
+FINE, FOUND = 0, 1  # exit statuses, as of every command
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,9 @@ class Diagnosis:
         return sum(finding.severity is severity for finding in self.findings)
 
     def exit_status(self, *, strict: bool) -> int:
-        """Return 2 with errors, 1 with warnings where they count, else 0."""
-        if self.count(Severity.ERROR):
-            return ERRORS
-        return WARNINGS if strict and self.count(Severity.WARNING) else GOOD
+        """Return 1 with errors, or with warnings where they count, else 0."""
+        counted = self.count(Severity.ERROR) + (self.count(Severity.WARNING) if strict else 0)
+        return FOUND if counted else FINE
 
 
 def diagnose(rig: Rig) -> Diagnosis:

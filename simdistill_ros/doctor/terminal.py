@@ -6,13 +6,13 @@ from __future__ import annotations
 import textwrap
 from itertools import groupby
 
+from simdistill_ros.command_line.terminal import CYAN, RED, RESET, YELLOW
 from simdistill_ros.doctor import tables
 from simdistill_ros.doctor.diagnosis import Diagnosis
 from simdistill_ros.doctor.findings import ALL, Finding, Severity
 
 WIDTH = 100
-_COLORS = {Severity.ERROR: "\033[1;31m", Severity.WARNING: "\033[1;33m", Severity.INFO: "\033[36m"}
-_RESET = "\033[0m"
+_COLORS = {Severity.ERROR: RED, Severity.WARNING: YELLOW, Severity.INFO: CYAN}
 _COLUMNS = (
     ("rate_hz", "Hz"),
     ("jitter_ms", "jitter ms"),
@@ -60,7 +60,7 @@ def _findings(findings: list[Finding], color: bool) -> list[str]:
     kind = findings[0].kind
     label = f"{kind.severity.label.upper()} {kind.code}"
     if color:
-        label = f"{_COLORS[kind.severity]}{label}{_RESET}"
+        label = f"{_COLORS[kind.severity]}{label}{RESET}"
     lines = [label, *_wrapped(kind.meaning, "  ")]
     for finding in findings:
         lines += _wrapped(f"{', '.join(finding.subjects) or ALL}: {finding.text}", "  • ")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from simdistill_ros.core.boxes import Detections, box_corners
+from simdistill_ros.core.boxes import BOX_EDGES, Detections, box_corners
 from simdistill_ros.core.camera import project_points
 from simdistill_ros.core.class_colors import rgb_of_class
 from simdistill_ros.core.frames import FloatArray, inverse, transform_points
@@ -20,10 +20,7 @@ from simdistill_ros.core.snapshot import ImageArray, View
 from simdistill_ros.drawing.text import Color, write
 from simdistill_ros.drawing.tint import SUBPIXEL_BITS, fixed_point, tint
 
-# Pairs of corners; 0, 3, 4 and 7 are the front face.
-_EDGES = (
-    (0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)
-)  # fmt: skip
+# Corners of the front face.
 _FRONT = (0, 3, 7, 4)
 NEAR_M = 0.3
 SCORED_HEIGHT_PX = 24
@@ -93,7 +90,7 @@ def _draw_box(
     front = corners_cam[list(_FRONT)]
     if (front[:, 2] > NEAR_M).all():
         tint(canvas, fixed_point(project_points(canvas_from_cam, front)[0]), color, TINT)
-    for first, second in _EDGES:
+    for first, second in BOX_EDGES:
         segment = clip_to_near(corners_cam[[first, second]])
         if segment is not None:
             ends = fixed_point(project_points(canvas_from_cam, segment)[0])

@@ -12,11 +12,14 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from simdistill_ros import __version__
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import CheckFailedError, Outcome, run_command
+from simdistill_ros.command_line.terminal import say
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.replay.node_process import DetectorDiedError
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
@@ -31,6 +34,17 @@ from simdistill_ros.scenes.generate import generate_dataroot
 
 VERSION = "v1.0-mini"
 ORACLE_ERROR = 0.01
+LEAVES = (
+    ("report.html", "open it in a browser: scores, charts, and a viewer of every frame"),
+    ("oracle/report.html", "the same of ground truth that went through the node"),
+    ("pictures/", "six cameras with the model's boxes, and the view from above"),
+    ("pictures_oracle/", "the same with ground truth that went through the node"),
+    ("metrics.json", "scores, latencies, losses"),
+    ("results_nusc.json", "the submission"),
+    ("oracle/recording/", "bag with answers, markers and pictures: open it in Foxglove"),
+    ("recording/", "the same of the model's answers"),
+    ("bag/", "what was played: rosbag2 (MCAP)"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,30 +71,41 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> dict[str, Any]:
     """Run the demo and return the model's metrics.
 
-    Leaves in `out`: dataset/ (the generated dataroot), bag/, oracle/ (metrics of the oracle pass),
-    results_nusc.json, metrics.json, report.html, pictures/ and pictures_oracle/.
+    Leaves in `out`: dataset/ (the generated dataroot), bag/, oracle/ (metrics and recording of the
+    oracle pass), results_nusc.json, metrics.json, report.html, recording/, pictures/ and
+    pictures_oracle/.
 
     Raises:
-        RuntimeError: If the oracle does not score as ground truth must: a frame is wrong.
+        CheckFailedError: If the oracle does not score as ground truth must: a frame is wrong.
         DetectorDiedError: If the node ends early.
         OSError: If a file cannot be written.
     """
     out = options.out
     _clear(out)
-    _say(f"1/4  Generating {options.scenes} scene(s) of {options.duration_s:g} s by ray casting")
+    say(f"1/4  Generating {options.scenes} scene(s) of {options.duration_s:g} s by ray casting")
     dataroot = _generate(options)
     nusc = load_nuscenes(dataroot, VERSION)
-    _say("2/4  Bag, node and replay over DDS with ground truth for a network (the oracle)")
-    oracle = run_replay(ReplayOptions(out=out / "oracle", dataroot=dataroot, oracle=True))
-    shutil.move(out / "oracle" / "bag", out / "bag")
-    _say("     " + check_oracle(oracle.metrics))
-    _say(f"3/4  The same with {_describe_model(options.model)}")
-    result = run_replay(
+    say("2/4  Bag, node and replay over DDS with ground truth for a network (the oracle)")
+    oracle = run_replay(
         ReplayOptions(
-            out=out, dataroot=dataroot, bag=out / "bag", model=options.model, device=options.device
+            out=out / "oracle", dataroot=dataroot, oracle=True, record=True, overlays=True
         )
     )
-    _say("4/4  Pictures and reports")
+    shutil.move(out / "oracle" / "bag", out / "bag")
+    say("     " + check_oracle(oracle.metrics))
+    say(f"3/4  The same with {_describe_model(options.model)}")
+    result = run_replay(
+        ReplayOptions(
+            out=out,
+            dataroot=dataroot,
+            bag=out / "bag",
+            model=options.model,
+            device=options.device,
+            record=True,
+            overlays=True,
+        )
+    )
+    say("4/4  Pictures and reports")
     _write_pictures(options, nusc, oracle, result)
     for folder in (out / "oracle", out):
         write_report(folder, nusc)
@@ -109,7 +134,7 @@ def check_oracle(metrics: dict[str, Any]) -> str:
     """Return a sentence on the oracle's score.
 
     Raises:
-        RuntimeError: If ground truth did not come back as ground truth.
+        CheckFailedError: If ground truth did not come back as ground truth.
     """
     present = [name for name, count in metrics["ground_truths"].items() if count]
     errors = {
@@ -119,7 +144,7 @@ def check_oracle(metrics: dict[str, Any]) -> str:
     }
     worst = max((value, key) for key, value in errors.items() if value is not None)
     if metrics["lost"] or metrics["mAP_of_present_classes"] < 0.999 or worst[0] > ORACLE_ERROR:
-        raise RuntimeError(
+        raise CheckFailedError(
             f"the oracle must score 1: got mAP {metrics['mAP_of_present_classes']:.4f} of the "
             f"classes present, worst error {worst[1]} {worst[0]:.4f}, lost {len(metrics['lost'])}"
         )
@@ -137,7 +162,7 @@ def _generate(options: DemoOptions) -> Path:
     name = f"{__version__}-seed{options.seed}-{sizes}-{options.sweeps}"
     folder = options.out / "dataset" / name
     if (folder / VERSION / "sample.json").is_file():
-        _say(f"     kept from an earlier run: {folder}")
+        say(f"     kept from an earlier run: {folder}")
         return folder
     config = GeneratorConfig(
         out=folder,
@@ -150,7 +175,7 @@ def _generate(options: DemoOptions) -> Path:
         sweeps=options.sweeps,
         version=VERSION,
     )
-    generate_dataroot(config, progress=True)
+    generate_dataroot(config)
     return folder
 
 
@@ -159,13 +184,16 @@ def _describe_model(model: str) -> str:
     return f"model {card.name}" + ("" if card.weights else ", UNTRAINED")
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
+EXAMPLES = (
+    ("demo", "everything, into out/demo: a few minutes"),
+    ("demo --short --out out/short", "a small scene: about a minute"),
+    ("demo --seed 7 --model out/mine", "another town, and your own model"),
+)
 
 
-def parse_arguments(argv: Sequence[str] | None) -> DemoOptions:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = command_parser("demo", __doc__, EXAMPLES)
     default = DemoOptions(Path("out/demo"))
     add = parser.add_argument
     add("--out", type=Path, default=default.out, help="default %(default)s")
@@ -180,34 +208,32 @@ def parse_arguments(argv: Sequence[str] | None) -> DemoOptions:
     add("--device", default=default.device, help="default %(default)s")
     add("--pictures", type=int, help="at most so many of each kind (default: all)")
     add("--short", action="store_true", help="small sizes: about a minute")
-    values = vars(parser.parse_args(argv))
-    short = values.pop("short")
+    return parser
+
+
+def options_of(arguments: argparse.Namespace) -> DemoOptions:
+    """Return what the command line asks for."""
+    values = {field.name: getattr(arguments, field.name) for field in fields(DemoOptions)}
     options = DemoOptions(**values)
-    return options.shortened() if short else options
+    return options.shortened() if arguments.short else options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = parse_arguments(argv)
+    arguments = make_parser().parse_args(argv)
+    return run_command("demo", arguments, lambda: _demo(options_of(arguments)))
+
+
+def _demo(options: DemoOptions) -> Outcome:
     started = time.monotonic()
     try:
         metrics = run_demo(options)
-    except (ValueError, OSError, RuntimeError, DetectorDiedError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    print(f"\n{format_report(metrics)}\n")
-    print(f"Done in {time.monotonic() - started:.0f} s. Look at:")
-    for name, what in (
-        ("report.html", "open it in a browser: scores, charts, and a viewer of every frame"),
-        ("oracle/report.html", "the same of ground truth that went through the node"),
-        ("pictures/", "six cameras with the model's boxes, and the view from above"),
-        ("pictures_oracle/", "the same with ground truth that went through the node"),
-        ("metrics.json", "scores, latencies, losses"),
-        ("results_nusc.json", "the submission"),
-        ("bag/", "rosbag2 (MCAP); ros2 bag play it, or open it in Foxglove"),
-    ):
-        print(f"  {options.out / name}  {what}")
-    return 0
+    except DetectorDiedError as error:
+        raise CheckFailedError(str(error)) from error
+    seconds = time.monotonic() - started
+    lines = [f"\n{format_report(metrics)}\n", f"Done in {seconds:.0f} s. Look at:"]
+    lines += [f"  {options.out / name}  {what}" for name, what in LEAVES]
+    return Outcome("\n".join(lines), metrics)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Every message carries and is logged at the true time of its sensor:
     /tf                           TFMessage         map -> base_link, every ego pose
     /lidar_top                    PointCloud2       x y z intensity ring
     /nuscenes/ground_truth        Detection3DArray  base_link at the sample's time
+    /nuscenes/ground_truth_markers  MarkerArray     the same as white edges
     /nuscenes/sample              String            JSON, see `sample_record.py`
 """
 
@@ -24,6 +25,9 @@ from typing import Any
 
 from rosbags.interfaces import Qos
 
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import Outcome, run_command
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.replay import nuscenes_messages as messages
 from simdistill_ros.replay.bag_storage import BagWriter, bag_typestore, latched_qos, stream_qos
 from simdistill_ros.replay.nuscenes_reader import (
@@ -38,7 +42,6 @@ from simdistill_ros.replay.nuscenes_reader import (
     samples_of_scene,
     select_scenes,
 )
-from simdistill_ros.replay.progress import progress
 from simdistill_ros.replay.sample_record import SampleRecord
 
 INPUTS = ("compressed", "raw")
@@ -117,8 +120,12 @@ def _entries(
     for sample in samples:
         make = _later(messages.text_to_msg, sample.to_json())
         yield _Entry(sample.stamp_ns, 2, "/nuscenes/sample", make)
-        make = _later(_ground_truths_to_msg, nusc, sample.token, poses)
-        yield _Entry(sample.stamp_ns, 5, "/nuscenes/ground_truth", make)
+        for topic, convert in (
+            ("/nuscenes/ground_truth", messages.detections_to_msg),
+            ("/nuscenes/ground_truth_markers", messages.ground_truth_markers_to_msg),
+        ):
+            make = _later(_ground_truths_to_msg, nusc, sample.token, poses, convert)
+            yield _Entry(sample.stamp_ns, 5, topic, make)
 
 
 def _camera_entries(records: Sequence[SensorRecord], kind: str) -> Iterator[_Entry]:
@@ -133,8 +140,8 @@ def _camera_entries(records: Sequence[SensorRecord], kind: str) -> Iterator[_Ent
         yield _Entry(record.stamp_ns, 3, f"/{record.name}/{topic}", image)
 
 
-def _ground_truths_to_msg(nusc: Any, token: str, poses: Any) -> Any:
-    return messages.detections_to_msg(ground_truths_of_sample(nusc, token, poses))
+def _ground_truths_to_msg(nusc: Any, token: str, poses: Any, convert: Any) -> Any:
+    return convert(ground_truths_of_sample(nusc, token, poses))
 
 
 def _later(make: Any, *arguments: Any) -> Any:
@@ -149,45 +156,49 @@ def write_bags(nusc: Any, scenes: Sequence[str], out: Path, options: BagOptions)
     return folders
 
 
-def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+def add_dataset_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Declare the arguments that choose scenes of a dataroot."""
-    parser.add_argument("--dataroot", type=Path, help="nuScenes folder (samples, sweeps, tables)")
+    parser.add_argument("--dataroot", type=Path, required=required,
+                        help="nuScenes folder (samples, sweeps, tables)")  # fmt: skip
     parser.add_argument("--version", default="v1.0-mini", help="table folder (default %(default)s)")
     parser.add_argument("--split", help="only scenes of this split: val, mini_val, ... or your own")
     parser.add_argument("--scenes", nargs="+", default=[], help="only these scenes, by name")
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="nuscenes_to_bag", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    add_dataset_arguments(parser)
+EXAMPLES = (
+    ("nuscenes_to_bag --dataroot DATA --out bags", "all scenes of v1.0-mini"),
+    ("nuscenes_to_bag --dataroot DATA --scenes scene-0103 --limit 5 --out bags",
+     "the beginning of one scene"),
+    ("nuscenes_to_bag --dataroot DATA --version v1.0-trainval --split val --no-lidar --out bags",
+     "a split, without LiDAR"),
+)  # fmt: skip
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = command_parser("nuscenes_to_bag", __doc__, EXAMPLES)
+    add_dataset_arguments(parser, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder that gets a bag a scene")
     parser.add_argument("--input", choices=INPUTS, default="compressed", help="kind of images")
     parser.add_argument(
         "--lidar", action=argparse.BooleanOptionalAction, default=True, help="with LIDAR_TOP"
     )
     parser.add_argument("--limit", type=int, help="only the first keyframes of each scene")
-    arguments = parser.parse_args(argv)
-    if arguments.dataroot is None:
-        parser.error("--dataroot is needed")
-    return arguments
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = parse_arguments(argv)
-    try:
-        nusc = load_nuscenes(arguments.dataroot, arguments.version)
-        scenes = select_scenes(nusc, arguments.split, arguments.scenes)
-        options = BagOptions(arguments.input, arguments.lidar, arguments.limit)
-        for folder in write_bags(nusc, scenes, arguments.out, options):
-            print(f"wrote {folder}")
-    except (ValueError, OSError) as error:
-        print(f"nuscenes_to_bag: {error}", file=sys.stderr)
-        return 1
-    return 0
+    arguments = make_parser().parse_args(argv)
+    return run_command("nuscenes_to_bag", arguments, lambda: _write(arguments))
+
+
+def _write(arguments: argparse.Namespace) -> Outcome:
+    nusc = load_nuscenes(arguments.dataroot, arguments.version)
+    scenes = select_scenes(nusc, arguments.split, arguments.scenes)
+    options = BagOptions(arguments.input, arguments.lidar, arguments.limit)
+    bags = [str(folder) for folder in write_bags(nusc, scenes, arguments.out, options)]
+    return Outcome("\n".join(f"wrote {bag}" for bag in bags), {"bags": bags})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.class_colors import CLASS_COLORS
 from simdistill_ros.core.frames import FloatArray, inverse, transform_points
@@ -26,7 +27,6 @@ from simdistill_ros.replay.nuscenes_reader import (
     snapshot_of_sample,
 )
 from simdistill_ros.replay.pose_track import PoseTrack
-from simdistill_ros.replay.progress import progress
 from simdistill_ros.replay.scene_bags import Scene
 
 CAMERA_WIDTH = 560

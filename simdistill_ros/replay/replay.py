@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Play nuScenes data against the detector over DDS and score what it publishes.
 
-    replay --dataroot DATAROOT --out OUT                     makes a bag, starts the node, scores it
-    replay --dataroot DATAROOT --out OUT --oracle            the same with ground truth for network
-    replay --dataroot DATAROOT --out OUT --external-node detector --domain-id 0    your own node
-
 Leaves report.html (open it in a browser), results_nusc.json (the submission), metrics.json,
 timing.json, model.yaml, detector.log, bag/<scene> and evaluation/ (the devkit's own output, and
-links plus a custom split for the devkit's own command line) in OUT.
+links plus a custom split for the devkit's own command line) in OUT. With --record also
+recording/<scene>: all that was played and answered in one MCAP file, for Foxglove and RViz.
 """
 
 from __future__ import annotations
@@ -15,8 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import CheckFailedError, Outcome, run_command
 from simdistill_ros.replay.faults.fault import Fault
 from simdistill_ros.replay.faults.parse import describe_faults, parse_fault
 from simdistill_ros.replay.node_process import DetectorDiedError
@@ -26,12 +26,19 @@ from simdistill_ros.replay.report import format_report
 from simdistill_ros.replay.run import run_replay
 from simdistill_ros.report.page import write_report
 
+EXAMPLES = (
+    ("replay --dataroot DATA --out out/mini", "make a bag, start the node on it, score it"),
+    ("replay --dataroot DATA --out out/oracle --oracle", "the same with ground truth for network"),
+    ("replay --dataroot DATA --out out/mine --external-node detector --domain-id 0",
+     "against your own running node"),
+    ("replay --dataroot DATA --out out/hard --fault camera_crash:cameras=cam_front",
+     "with a fault planted; --fault help lists them"),
+)  # fmt: skip
 
-def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = command_parser("replay", __doc__, EXAMPLES)
     add_dataset_arguments(parser)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for the results")
@@ -56,8 +63,15 @@ def parse_arguments(argv: Sequence[str] | None) -> ReplayOptions:
         metavar="NAME[:KEY=VALUE,...]", help="plant a fault; `help` lists all")  # fmt: skip
     add("--streaming-latency-s", type=float, metavar="S",
         help="step only: streaming score as if every answer took so long")  # fmt: skip
+    add("--record", action="store_true", help="write recording/<scene>: a bag with the answers")
+    add("--overlays", action="store_true", help="with the detector's pictures in the recording")
     add("--no-report", dest="report", action="store_false", help="write no report.html")
-    values = vars(parser.parse_args(argv))
+    return parser
+
+
+def options_of(arguments: argparse.Namespace) -> ReplayOptions:
+    """Return what the command line asks for."""
+    values = {field.name: getattr(arguments, field.name) for field in fields(ReplayOptions)}
     tuples = {name: tuple(values[name]) for name in ("scenes", "faults")}
     return ReplayOptions(**{**values, **tuples})
 
@@ -74,18 +88,22 @@ def _fault(text: str) -> Fault:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = parse_arguments(argv)
+    arguments = make_parser().parse_args(argv)
+    return run_command("replay", arguments, lambda: _replay(options_of(arguments)))
+
+
+def _replay(options: ReplayOptions) -> Outcome:
     try:
         result = run_replay(options)
-        if options.report and result.tables is not None:
-            write_report(options.out, result.tables)
-    except (ValueError, OSError, DetectorDiedError) as error:
-        print(f"replay: {error}", file=sys.stderr)
-        return 1
-    print(format_report(result.metrics))
-    page = "report.html, " if options.report and result.tables is not None else ""
-    print(f"\nresults in {options.out}: {page}metrics.json, results_nusc.json, detector.log")
-    return 0
+    except DetectorDiedError as error:
+        raise CheckFailedError(str(error)) from error
+    page = ""
+    if options.report and result.tables is not None:
+        write_report(options.out, result.tables)
+        page = "report.html, "
+    page += "recording/, " if options.record else ""
+    where = f"results in {options.out}: {page}metrics.json, results_nusc.json, detector.log"
+    return Outcome(f"{format_report(result.metrics)}\n\n{where}", result.metrics)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from simdistill_ros.replay.progress import progress
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.report import charts
 from simdistill_ros.report.breakdown import (
     RunGroups,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generate a nuScenes dataroot of ray-cast scenes: `generate_scenes --out DIR --scenes N`."""
+"""Generate a complete nuScenes dataroot of ray-cast driving scenes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from queue import Empty, Queue
 
 import cv2
-from tqdm import tqdm
 
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import Outcome, run_command
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.scenes import tables
 from simdistill_ros.scenes.config import ANTIALIAS, SWEEPS, GeneratorConfig
 from simdistill_ros.scenes.ground import semantic_mask
@@ -41,16 +43,14 @@ class Summary:
     seconds: float
 
 
-def generate_dataroot(config: GeneratorConfig, *, progress: bool = False) -> Summary:
+def generate_dataroot(config: GeneratorConfig) -> Summary:
     """Write a complete dataroot.
 
     The same config gives the same bytes, whatever `jobs` is. A run that was interrupted goes on
-    with the scenes that it
-    had not finished.
+    with the scenes that it had not finished.
 
     Args:
         config: What to generate.
-        progress: Show a progress bar over keyframes on standard error.
     """
     started = time.monotonic()
     done_folder = config.out / f".unfinished-{config.version}"
@@ -58,8 +58,8 @@ def generate_dataroot(config: GeneratorConfig, *, progress: bool = False) -> Sum
     missing = [index for index in range(config.scenes) if not _rows_path(config, index).exists()]
     total = config.scenes * config.keyframes
     finished = total - len(missing) * config.keyframes
-    with tqdm(total=total, initial=finished, unit="keyframe", disable=not progress) as bar:
-        _record_all(config, missing, lambda: _advance(bar))
+    with progress_bar("keyframes", total, finished, unit="keyframe") as bar:
+        _record_all(config, missing, lambda: bar.update(1))
     parts = [json.loads(_rows_path(config, index).read_text()) for index in range(config.scenes)]
     joined = tables.join_tables([tables.vocabulary(), *parts])
     joined["map"] = _write_maps(config, parts)
@@ -77,10 +77,6 @@ def generate_dataroot(config: GeneratorConfig, *, progress: bool = False) -> Sum
         annotations=len(joined["sample_annotation"]),
         seconds=time.monotonic() - started,
     )
-
-
-def _advance(bar: tqdm[None]) -> None:
-    bar.update(1)
 
 
 def _rows_path(config: GeneratorConfig, index: int) -> Path:
@@ -177,9 +173,17 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _parser() -> argparse.ArgumentParser:
+EXAMPLES = (
+    ("generate_scenes --out out/scenes --scenes 2 --sweeps none", "two scenes, keyframes only"),
+    ("generate_scenes --out out/scenes --scenes 40 --jobs 8 --sweeps lidar",
+     "a training set, with LiDAR sweeps, by eight processes"),
+)  # fmt: skip
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     default = GeneratorConfig(out=Path())
-    parser = argparse.ArgumentParser(prog="generate_scenes", description=__doc__)
+    parser = command_parser("generate_scenes", __doc__, EXAMPLES)
     parser.add_argument("--out", type=Path, required=True, help="folder of the dataroot")
     parser.add_argument("--scenes", type=int, default=default.scenes, help="number of scenes")
     parser.add_argument(
@@ -188,10 +192,10 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="how many of them, from the end, are for validation (default: a fifth)",
     )
-    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--seed", type=int, default=default.seed, help="of everything random")
     parser.add_argument("--width", type=int, default=default.width, help="image width in pixels")
     parser.add_argument("--height", type=int, default=default.height, help="image height in pixels")
-    parser.add_argument("--duration-s", type=float, default=default.duration_s)
+    parser.add_argument("--duration-s", type=float, default=default.duration_s, help="of a scene")
     parser.add_argument(
         "--sweeps", choices=SWEEPS, default=default.sweeps, help="what to record between keyframes"
     )
@@ -205,43 +209,55 @@ def _parser() -> argparse.ArgumentParser:
         default=default.towns,
         help="town seeds of training scenes, e.g. 0-7 (default: one per scene)",
     )
-    parser.add_argument("--val-towns", type=_seeds, default=default.val_towns)
+    parser.add_argument(
+        "--val-towns", type=_seeds, default=default.val_towns, help="the same of validation scenes"
+    )
     parser.add_argument(
         "--looks",
         type=_seeds,
         default=default.looks,
         help="object looks of training scenes, e.g. 0-3",
     )
-    parser.add_argument("--val-looks", type=_seeds, default=default.val_looks)
+    parser.add_argument(
+        "--val-looks", type=_seeds, default=default.val_looks, help="the same of validation scenes"
+    )
     parser.add_argument("--jobs", type=int, default=default.jobs, help="processes")
-    parser.add_argument("--antialias", choices=ANTIALIAS, default=default.antialias)
-    parser.add_argument("--jpeg-quality", type=int, default=default.jpeg_quality)
-    parser.add_argument("--annotation-range-m", type=float, default=default.annotation_range_m)
+    parser.add_argument(
+        "--antialias", choices=ANTIALIAS, default=default.antialias, help="how edges are smoothed"
+    )
+    parser.add_argument("--jpeg-quality", type=int, default=default.jpeg_quality, help="1 to 100")
+    parser.add_argument(
+        "--annotation-range-m",
+        type=float,
+        default=default.annotation_range_m,
+        help="objects farther from the vehicle have no box",
+    )
     parser.add_argument("--traffic", type=float, default=default.traffic, help="density, 1 is busy")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the process exit code."""
-    options = vars(_parser().parse_args(argv))
-    if options.pop("keyframe_only"):
+    arguments = make_parser().parse_args(argv)
+    return run_command("generate_scenes", arguments, lambda: _generate(arguments))
+
+
+def _generate(arguments: argparse.Namespace) -> Outcome:
+    options = {field.name: getattr(arguments, field.name) for field in fields(GeneratorConfig)}
+    if arguments.keyframe_only:
         options["sweeps"] = "none"
     if options["val_scenes"] is None:
         options["val_scenes"] = -(-options["scenes"] // 5) if options["scenes"] > 1 else 1
-    try:
-        config = GeneratorConfig(**options)
-    except ValueError as error:
-        sys.stderr.write(f"generate_scenes: {error}\n")
-        return 2
-    summary = generate_dataroot(config, progress=True)
+    config = GeneratorConfig(**options)
+    summary = generate_dataroot(config)
     rate = summary.seconds / max(summary.samples, 1)
-    sys.stdout.write(
+    text = (
         f"{summary.dataroot}: {config.scenes} scenes, {summary.samples} keyframes, "
         f"{summary.annotations} annotations in {summary.seconds:.1f} s "
         f"({rate:.2f} s per keyframe); "
-        f"tables in {summary.version}, splits {', '.join(summary.splits)}\n"
+        f"tables in {summary.version}, splits {', '.join(summary.splits)}"
     )
-    return 0
+    return Outcome(text, {**asdict(summary), "dataroot": str(summary.dataroot)})
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ class LocalWorkers:
 
     def __init__(self, job: Job, address: Address, prefix: str, count: int) -> None:
         """Start them."""
+        # Else a lost coordinator is a page of C++ frames; a worker says it in one line.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         self._start = (job, address, prefix)
         self._context = multiprocessing.get_context("spawn")
         self._restarts = [0] * count

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simdistill_ros.replay.progress import progress_bar
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.shards.board import LEASE_S, POLL_S, Coordinator, check_inputs
 from simdistill_ros.shards.ledger import Ledger, Shard, cut_into_shards
 from simdistill_ros.shards.local_workers import Job, LocalWorkers, OpenJob

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from simdistill_ros.core.frames import (
+    angles_of,
     inverse,
     is_rotation,
     quaternion_from_rotation,
@@ -74,3 +75,15 @@ def test_yaw_is_read_back_and_wrapped() -> None:
     assert yaw_of_rotation(rotation_about_z(2.5)) == pytest.approx(2.5)
     assert wrap_angle(np.pi) == pytest.approx(-np.pi)
     assert wrap_angle(-3 * np.pi / 2) == pytest.approx(np.pi / 2)
+
+
+def test_angles_have_the_same_bits_wherever_the_arrays_lie_in_memory() -> None:
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(500, 10))
+    expected = angles_of(table[:, 6], table[:, 7])
+    np.testing.assert_allclose(expected, np.arctan2(table[:, 6], table[:, 7]), rtol=1e-14)
+    elsewhere = []
+    for _ in range(300):
+        elsewhere.append(np.zeros(int(rng.integers(1, 9000)), dtype=np.uint8))
+        moved = table.copy()
+        np.testing.assert_array_equal(angles_of(moved[:, 6], moved[:, 7]), expected)

@@ -164,7 +164,7 @@ def test_a_second_publisher_and_an_inactive_detector_are_named(start, recording)
 
 def test_the_command_looks_at_the_running_graph(ros_domain, monkeypatch, capsys):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
-    assert main(["--seconds", "0.3"]) == 2
+    assert main(["--seconds", "0.3"]) == 1
     report = capsys.readouterr().out
     assert "doctor: the running graph" in report
     assert "cam_back: nobody publishes /cam_back/image_rect_compressed" in report

@@ -161,7 +161,7 @@ def test_replay_launch_speaks_the_options_of_replay(launched: Load) -> None:
         "input": "raw",
     }
     _, replay = launched("nuscenes_replay").actions(**values)
-    options = replay_cli.parse_arguments(replay.kwargs["cmd"][1:])
+    options = replay_cli.options_of(replay_cli.make_parser().parse_args(replay.kwargs["cmd"][1:]))
     assert options.external_node == "detector"
     assert options.dataroot == Path("/data")
     assert options.scenes == ("scene-1", "scene-2")

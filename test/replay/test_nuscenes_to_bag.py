@@ -148,7 +148,7 @@ def test_command_writes_a_bag_a_scene_and_never_over_another(tiny_dataroot, tmp_
     arguments = ["--dataroot", str(tiny_dataroot), "--version", "v1.0-tiny", "--out", str(tmp_path)]
     assert main(arguments) == 0
     assert [bag.folder.name for bag in find_bags(tmp_path)] == [SCENE]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "exists already" in capsys.readouterr().err
 
 

@@ -230,7 +230,7 @@ def test_unusable_command_line_ends_with_one_clear_line(
     tiny_dataroot, tmp_path, capsys, arguments, message
 ):
     filled = [a.format(out=tmp_path, root=tiny_dataroot) for a in arguments]
-    assert main(filled) == 1
+    assert main(filled) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error

@@ -66,18 +66,18 @@ def test_the_page_is_written_again_from_the_folder_alone(run_folder, capsys):
 
 
 def test_a_folder_that_is_no_run_is_an_error_that_says_so(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "expected a replay's folder with metrics.json" in capsys.readouterr().err
 
 
 def test_scores_of_another_tool_are_an_error_that_says_what_is_missing(tmp_path, capsys):
     (tmp_path / "metrics.json").write_text('{"mAP": 0.5, "samples": 3}')
     (tmp_path / "results_nusc.json").write_text("{}")
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "got no run, answered, lost" in capsys.readouterr().err
 
 
 def test_a_run_that_was_not_scored_is_an_error_that_names_the_fix(tmp_path, capsys):
     (tmp_path / "metrics.json").write_text('{"samples": 3}')
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "--dataroot" in capsys.readouterr().err

@@ -97,7 +97,6 @@ def generate_scenes(scenes: ScenesConfig, folder: Path, jobs: int) -> None:
             traffic=scenes.traffic,
             jobs=jobs,
         ),
-        progress=True,
     )
 
 

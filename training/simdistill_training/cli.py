@@ -9,14 +9,21 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from simdistill_ros import __version__
+from simdistill_ros.command_line.parser import add_command, command_parser
+from simdistill_ros.command_line.run import Outcome, run_command
+from simdistill_ros.core.backends.base import BackendError
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_training.config import ExperimentConfig
+from simdistill_training.convert.cli import add_convert
 from simdistill_training.data.errors import BrokenSampleError
+from simdistill_training.deploy.cli import add_deploy
 from simdistill_training.strict import (
     CONFIGS,
     ConfigError,
@@ -30,38 +37,44 @@ from simdistill_training.strict import (
 DATA_OPTIONS = ("dataroot", "version", "train", "val")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors a user can mend end it with a message."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["convert"]:
-        from simdistill_training.convert.cli import main as convert
+EXAMPLES = (
+    ("simdistill train student-simdistill-tiny --dataroot DATA --smoke", "a minute on a CPU"),
+    ("simdistill evaluate out/runs/mine --split val", "score what was trained"),
+    ("simdistill COMMAND --help", "examples of each command"),
+)
 
-        return convert(words[1:])
-    arguments = parser().parse_args(words)
-    try:
-        arguments.command(arguments)
-    except (ValueError, OSError, BrokenSampleError) as error:
-        print(f"simdistill {arguments.name}: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    arguments = parser().parse_args(argv)
+    command = partial(arguments.command, arguments)
+    name = f"simdistill {arguments.command_name}"
+    return run_command(name, arguments, command, mendable=(BrokenSampleError, BackendError))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    top = argparse.ArgumentParser(prog="simdistill", description=__doc__)
-    commands = top.add_subparsers(dest="name", required=True)
+    top = command_parser("simdistill", "Train, distil, evaluate, export.", EXAMPLES, reports=False)
+    commands = top.add_subparsers(dest="command_name", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
     _add_overfit(commands)
     _add_view_data(commands)
     _add_package(commands)
     _add_export(commands)
-    _add_deploy(commands)
-    _add_convert(commands)
+    add_deploy(commands)
+    add_convert(commands)
     _add_bench(commands)
+    _add_version(commands)
     return top
+
+
+def _add_version(commands: Any) -> None:
+    examples = [("simdistill version", "the same as simdistill -V")]
+    command = add_command(commands, "version", "print the program's version", examples)
+    command.set_defaults(command=lambda _: Outcome(f"simdistill {__version__}",
+                                                   {"version": __version__}))  # fmt: skip
 
 
 def experiment_of(arguments: argparse.Namespace) -> tuple[ExperimentConfig, ModelCard]:
@@ -127,37 +140,52 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    command = commands.add_parser("train", help="run an experiment")
+    examples = [
+        ("simdistill train teacher-tiny --dataroot DATA --version v1.0-mini --train mini_train "
+         "--val mini_val", "train a teacher"),
+        ("simdistill train student-simdistill-tiny --dataroot DATA --resume", "go on after a kill"),
+        ("simdistill train my.yaml --set schedule.steps=1000 --devices 8 --strategy ddp",
+         "your own experiment, on eight GPUs"),
+    ]  # fmt: skip
+    command = add_command(commands, "train", "run an experiment", examples)
     _add_experiment(command)
     command.add_argument("--out", type=Path, help="run folder (default: out/runs/<name>)")
     command.add_argument("--resume", action="store_true", help="go on after a kill")
     command.add_argument("--accelerator", default="auto", help="auto, cpu, gpu")
     command.add_argument("--devices", type=int, default=1, help="devices a node")
-    command.add_argument("--nodes", type=int, default=1)
+    command.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
     command.add_argument("--strategy", default="auto", help="ddp for several devices")
     command.set_defaults(command=_train)
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace) -> Outcome:
     from simdistill_training.train import Machine, train
 
     experiment, card = experiment_of(arguments)
     folder = arguments.out or Path("out/runs") / experiment.name
     machine = Machine(arguments.accelerator, arguments.devices, arguments.nodes, arguments.strategy)
-    print(train(experiment, folder, card=card, resume=arguments.resume, machine=machine))
+    checkpoint = train(experiment, folder, card=card, resume=arguments.resume, machine=machine)
+    return Outcome(str(checkpoint), {"checkpoint": str(checkpoint), "run": str(folder)})
 
 
 def _add_evaluate(commands: Any) -> None:
-    command = commands.add_parser("evaluate", help="score a run or a model package")
+    examples = [
+        ("simdistill evaluate out/runs/mine", "on the run's own validation split"),
+        ("simdistill evaluate models/mine --dataroot DATA --version v1.0-trainval --split val "
+         "--processes 4", "a package, in four processes"),
+        ("simdistill evaluate out/runs/mine --address node1:29400",
+         "the same command on several machines: node1 collects and scores"),
+    ]  # fmt: skip
+    command = add_command(commands, "evaluate", "score a run or a model package", examples)
     command.add_argument("model", type=Path, help="run folder, checkpoint or model package")
     command.add_argument("--config", help="experiment that names the data; for model packages")
-    command.add_argument("--dataroot")
-    command.add_argument("--version")
+    command.add_argument("--dataroot", help="instead of data.dataroot")
+    command.add_argument("--version", help="of its tables, instead of data.version")
     command.add_argument("--split", help="instead of data.val")
     command.add_argument("--out", type=Path, help="default: <model>/evaluation-<split>")
-    command.add_argument("--score-threshold", type=float)
-    command.add_argument("--device", default="cpu")
-    command.add_argument("--batch-size", type=int, default=1)
+    command.add_argument("--score-threshold", type=float, help="default: the model card's")
+    command.add_argument("--device", default="cpu", help="default %(default)s")
+    command.add_argument("--batch-size", type=int, default=1, help="default %(default)s")
     command.add_argument("--workers", type=int, default=2, help="loading processes of each process")
     command.add_argument("--threads", type=int, help="of the network in each process")
     _add_sharing(command)
@@ -172,7 +200,7 @@ def _add_sharing(command: argparse.ArgumentParser) -> None:
                          help="samples that a lost worker costs (default: 32)")  # fmt: skip
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _evaluate(arguments: argparse.Namespace) -> Outcome:
     from simdistill_ros.shards.run import Sharing
     from simdistill_training.evaluate_model import evaluate_model
 
@@ -190,30 +218,40 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         sharing=Sharing(arguments.address, arguments.processes, arguments.shard_size),
     )
-    if metrics is not None:  # else the coordinator has them
-        _print_scores(metrics)
+    if metrics is None:  # the coordinator has them
+        return Outcome(data={"coordinator": arguments.address})
+    return Outcome(_format_scores(metrics), metrics)
 
 
-def _print_scores(metrics: dict[str, Any]) -> None:
-    print("  ".join(f"{n} {metrics[n]:.4f}" for n in ("mAP", "NDS", "mAP_of_present_classes")))
-    print("  ".join(f"{n} {metrics[n]:.4f}" for n in ("mATE", "mASE", "mAOE", "mAVE", "mAAE")))
+def _format_scores(metrics: dict[str, Any]) -> str:
+    lines = [
+        "  ".join(f"{n} {metrics[n]:.4f}" for n in ("mAP", "NDS", "mAP_of_present_classes")),
+        "  ".join(f"{n} {metrics[n]:.4f}" for n in ("mATE", "mASE", "mAOE", "mAVE", "mAAE")),
+    ]
     for name, scores in metrics["per_class"].items():
         count = metrics["ground_truths"].get(name, 0)
-        print(f"{name:<22}{count:>7} objects  AP {scores['AP']:.3f}")
+        lines.append(f"{name:<22}{count:>7} objects  AP {scores['AP']:.3f}")
+    return "\n".join(lines)
 
 
 def _add_overfit(commands: Any) -> None:
-    command = commands.add_parser("overfit", help="learn a few samples by heart and score them")
+    examples = [
+        ("simdistill overfit teacher-tiny --dataroot DATA --samples 1 --smoke", "one sample"),
+    ]
+    what = "learn a few samples by heart and score them"
+    command = add_command(commands, "overfit", what, examples)
     _add_experiment(command)
-    command.add_argument("--samples", type=int, default=2)
+    command.add_argument("--samples", type=int, default=2, help="default %(default)s")
     command.add_argument("--token", action="append", default=[], help="a sample; repeatable")
-    command.add_argument("--steps", type=int, default=400)
-    command.add_argument("--device", default="cpu")
-    command.add_argument("--out", type=Path, default=Path("out/overfit"))
+    command.add_argument("--steps", type=int, default=400, help="default %(default)s")
+    command.add_argument("--device", default="cpu", help="default %(default)s")
+    command.add_argument(
+        "--out", type=Path, default=Path("out/overfit"), help="default %(default)s"
+    )
     command.set_defaults(command=_overfit)
 
 
-def _overfit(arguments: argparse.Namespace) -> None:
+def _overfit(arguments: argparse.Namespace) -> Outcome:
     from simdistill_training.overfit import overfit
 
     experiment, card = experiment_of(arguments)
@@ -226,30 +264,41 @@ def _overfit(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         device=arguments.device,
     )
-    _print_scores(metrics)
+    return Outcome(_format_scores(metrics), metrics)
 
 
 def _add_view_data(commands: Any) -> None:
-    command = commands.add_parser("view-data", help="draw what the network will see")
+    examples = [
+        ("simdistill view-data teacher-tiny --dataroot DATA --count 4", "augmented, into "
+         "out/view-data"),
+        ("simdistill view-data teacher-tiny --dataroot DATA --plain", "as the vehicle sees it"),
+    ]  # fmt: skip
+    command = add_command(commands, "view-data", "draw what the network will see", examples)
     _add_experiment(command)
-    command.add_argument("--count", type=int, default=8)
+    command.add_argument("--count", type=int, default=8, help="default %(default)s")
     command.add_argument("--plain", action="store_true", help="without augmentation")
-    command.add_argument("--out", type=Path, default=Path("out/view-data"))
+    command.add_argument(
+        "--out", type=Path, default=Path("out/view-data"), help="default %(default)s"
+    )
     command.set_defaults(command=_view_data)
 
 
-def _view_data(arguments: argparse.Namespace) -> None:
+def _view_data(arguments: argparse.Namespace) -> Outcome:
     from simdistill_training.view_data import view_data
 
     experiment, card = experiment_of(arguments)
-    for file in view_data(
-        experiment, card, arguments.out, count=arguments.count, augmented=not arguments.plain
-    ):
-        print(file)
+    plain = arguments.plain
+    drawn = view_data(experiment, card, arguments.out, count=arguments.count, augmented=not plain)
+    files = [str(file) for file in drawn]
+    return Outcome("\n".join(files), {"files": files})
 
 
 def _add_package(commands: Any) -> None:
-    command = commands.add_parser("package", help="write a student's model package")
+    examples = [
+        ('simdistill package out/runs/mine models/mine --data "nuScenes v1.0-trainval, train"',
+         "card and weights for the vehicle"),
+    ]  # fmt: skip
+    command = add_command(commands, "package", "write a student's model package", examples)
     command.add_argument("run", type=Path, help="run folder or checkpoint")
     command.add_argument("out", type=Path, help="folder of the package")
     command.add_argument("--name", help="of the model; default: the card's")
@@ -258,20 +307,23 @@ def _add_package(commands: Any) -> None:
     command.set_defaults(command=_package)
 
 
-def _package(arguments: argparse.Namespace) -> None:
+def _package(arguments: argparse.Namespace) -> Outcome:
     from simdistill_training.evaluate_model import package_run
 
     metrics = json.loads(arguments.metrics.read_text()) if arguments.metrics else None
     card = package_run(
         arguments.run, arguments.out, name=arguments.name, data=arguments.data, metrics=metrics
     )
-    print(card.file)
+    return Outcome(str(card.file), {"card": str(card.file)})
 
 
 def _add_export(commands: Any) -> None:
-    command = commands.add_parser(
-        "export", help="add ONNX graphs and a golden example to a package"
-    )
+    examples = [
+        ("simdistill export models/mine", "in place"),
+        ("simdistill export models/tiny out/tiny", "into a copy"),
+    ]
+    what = "add ONNX graphs and a golden example to a package"
+    command = add_command(commands, "export", what, examples)
     command.add_argument("package", type=Path, help="model package: folder with model.yaml")
     command.add_argument("out", type=Path, nargs="?", help="folder to write; default: the package")
     command.add_argument("--tolerance", type=float, default=1e-4,
@@ -281,7 +333,7 @@ def _add_export(commands: Any) -> None:
     command.set_defaults(command=_export)
 
 
-def _export(arguments: argparse.Namespace) -> None:
+def _export(arguments: argparse.Namespace) -> Outcome:
     from simdistill_training.export import export_package
 
     card, proof = export_package(
@@ -290,22 +342,17 @@ def _export(arguments: argparse.Namespace) -> None:
         tolerance=arguments.tolerance,
         tolerance_fp16=arguments.tolerance_fp16,
     )
-    print(f"{card.file}: onnxruntime passes the self-test: {proof}")
-
-
-def _add_deploy(commands: Any) -> None:
-    from simdistill_training.deploy.cli import add_commands
-
-    add_commands(commands)
-
-
-def _add_convert(commands: Any) -> None:
-    # Only listed here; `main` hands the rest of the line to the converter's own parser.
-    commands.add_parser("convert", help="convert published weights", add_help=False)
+    text = f"{card.file}: onnxruntime passes the self-test: {proof}"
+    return Outcome(text, {"card": str(card.file), "self_test": str(proof)})
 
 
 def _add_bench(commands: Any) -> None:
-    command = commands.add_parser("bench", help="measure what distillation gains")
+    examples = [
+        ("simdistill bench --config bench-tiny --out out/bench --jobs 16 --parallel 3 "
+         "--accelerator gpu", "generate, train, compare; goes on where it was stopped"),
+        ("simdistill bench --speed tiny", "samples and steps a second only"),
+    ]  # fmt: skip
+    command = add_command(commands, "bench", "measure what distillation gains", examples)
     command.add_argument("--config", default="bench-tiny", help="YAML of the benchmark")
     command.add_argument("--out", type=Path, default=Path("out/bench"), help="scenes and runs")
     command.add_argument("--results", type=Path, default=None, help="folder of results/*.json")
@@ -322,36 +369,37 @@ def _add_bench(commands: Any) -> None:
     command.set_defaults(command=_bench)
 
 
-def _bench(arguments: argparse.Namespace) -> None:
+def _bench(arguments: argparse.Namespace) -> Outcome:
     from simdistill_training.bench import run_bench
 
     results = arguments.results or CONFIGS.parent / "results"
     if arguments.speed is not None:
-        _speed(arguments.speed or ["tiny"], arguments.out, results, arguments.accelerator)
-        return
-    print(
-        run_bench(
-            config_file(arguments.config),
-            arguments.out,
-            results,
-            accelerator=arguments.accelerator,
-            jobs=arguments.jobs,
-            changes=assignments(arguments.set),
-            only=arguments.only,
-            minutes=arguments.minutes,
-            parallel=arguments.parallel,
-            table_only=arguments.table,
-        )
+        models = arguments.speed or ["tiny"]
+        return _speed(models, arguments.out, results, arguments.accelerator)
+    table = run_bench(
+        config_file(arguments.config),
+        arguments.out,
+        results,
+        accelerator=arguments.accelerator,
+        jobs=arguments.jobs,
+        changes=assignments(arguments.set),
+        only=arguments.only,
+        minutes=arguments.minutes,
+        parallel=arguments.parallel,
+        table_only=arguments.table,
     )
+    return Outcome(table, {"results": str(results)})
 
 
-def _speed(models: list[str], out: Path, results: Path, accelerator: str) -> None:
+def _speed(models: list[str], out: Path, results: Path, accelerator: str) -> Outcome:
     from simdistill_training.speed import measure_speed
 
     device = "cuda" if accelerator in ("gpu", "cuda") else "cpu"
     speed = measure_speed(models, out, device=device, steps=10, workers=2, batch_size=2)
     results.mkdir(parents=True, exist_ok=True)
-    (results / f"speed-{device}.json").write_text(json.dumps(speed, indent=2) + "\n")
+    file = results / f"speed-{device}.json"
+    file.write_text(json.dumps(speed, indent=2) + "\n")
+    return Outcome(f"wrote {file}", speed)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.boxes import Detections, transform_detections
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.frames import EGO_FRAME, inverse
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.replay.evaluation import evaluate_submission
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
-from simdistill_ros.replay.progress import progress_bar
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 from simdistill_training.batch import Batch
 from simdistill_training.config import Role

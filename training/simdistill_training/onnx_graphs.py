@@ -22,7 +22,7 @@ from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.network.build import load_student
 from simdistill_ros.core.network.convolutions import fold_norms
 from simdistill_ros.core.network.sampling import use_sum_form
-from simdistill_ros.core.network.student import BevNetwork, ImageNetwork
+from simdistill_ros.core.network.student import BevNetwork, ImageNetwork, Student
 from simdistill_ros.core.onnx_interface import (
     GraphInterface,
     bev_interface,
@@ -47,15 +47,16 @@ class ImageGraph(nn.Module):
         """Wrap the image half of a student."""
         super().__init__()
         self.network = network
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(card.image.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(card.image.std).view(1, 3, 1, 1))
+        self.scale: Tensor
+        self.offset: Tensor
+        mean, std = torch.tensor(card.image.mean), torch.tensor(card.image.std)
+        self.register_buffer("scale", 1 / (255 * std).view(1, 3, 1, 1))
+        self.register_buffer("offset", (mean / std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the four outputs of `image_interface`."""
-        pixels = images.float().permute(0, 3, 1, 2) / 255.0
-        lifted = self.network(((pixels - self.mean) / self.std)[None])
+        pixels = images.float().permute(0, 3, 1, 2)
+        lifted = self.network((pixels * self.scale - self.offset)[None])
         return tuple(output[0] for output in lifted)
 
 
@@ -87,12 +88,34 @@ def write_graphs(card: ModelCard, image_file: Path, bev_file: Path) -> None:
             deployment runtime refuses.
         ModelCardError: If the weights do not fit the card.
     """
+    student = exportable_student(card)
+    write_image_graph(student, card, image_file)
+    write_bev_graph(student, card, bev_file)
+
+
+def exportable_student(card: ModelCard) -> Student:
+    """Return the card's student, norms folded, in operators that every runtime knows.
+
+    Raises:
+        ModelCardError: If the weights do not fit the card.
+    """
     student = load_student(card).eval()
     fold_norms(student)
     use_sum_form(student, "gather")
-    image, bev = image_interface(card), bev_interface(card)
-    _write(ImageGraph(student.image_network, card), image, card, image_file)
-    _write(BevGraph(student.bev_network, bev), bev, card, bev_file)
+    return student
+
+
+def write_image_graph(
+    student: Student, card: ModelCard, file: Path, cameras: int | None = None
+) -> None:
+    """Write a student's image graph for all cameras or as many at a time; see `write_graphs`."""
+    _write(ImageGraph(student.image_network, card), image_interface(card, cameras), card, file)
+
+
+def write_bev_graph(student: Student, card: ModelCard, file: Path) -> None:
+    """Write a student's bev graph; see `write_graphs`."""
+    interface = bev_interface(card)
+    _write(BevGraph(student.bev_network, interface), interface, card, file)
 
 
 def _write(module: nn.Module, interface: GraphInterface, card: ModelCard, file: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.model_card import ModelCard
-from simdistill_ros.replay.progress import progress_bar
 from simdistill_training.config import ExperimentConfig
 from simdistill_training.data.build import needs_points, open_index
 from simdistill_training.data.dataset import SampleDataset, SampleOptions

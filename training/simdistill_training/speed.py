@@ -65,7 +65,7 @@ def _scenes(out: Path) -> Path:
         config = GeneratorConfig(
             out=folder, scenes=2, val_scenes=1, duration_s=4.0, version=VERSION, seed=5
         )
-        generate_dataroot(config, progress=True)
+        generate_dataroot(config)
     return folder
 
 

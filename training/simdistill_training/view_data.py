@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.core.model_card import ModelCard
-from simdistill_ros.replay.progress import progress
 from simdistill_training.config import ExperimentConfig
 from simdistill_training.data.build import evaluation_dataset, open_index, training_dataset
 from simdistill_training.data.dataset import SampleDataset, SampleOptions

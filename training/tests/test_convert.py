@@ -13,8 +13,8 @@ from torch.nn import functional
 from simdistill_ros.core.model_card import load_model_card
 from simdistill_ros.core.network.build import load_student
 from simdistill_ros.core.network.swin import PatchMerging
+from simdistill_training import cli
 from simdistill_training.convert.bevfusion import PUBLISHED_TEACHER
-from simdistill_training.convert.cli import main
 from simdistill_training.convert.coverage import CoverageError
 from simdistill_training.convert.encoders import (
     convert_resnet50,
@@ -31,6 +31,10 @@ _spec = importlib.util.spec_from_file_location(
 )
 published = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(published)
+
+
+def main(arguments):
+    return cli.main(["convert", *arguments])
 
 
 def published_file(folder: Path, name: str, shapes) -> Path:
@@ -127,8 +131,8 @@ def test_weights_that_do_not_fit_are_refused_with_the_keys(tmp_path, capsys, dam
     else:
         shapes[key] = (256, 256, 1, 1)
     source = published_file(tmp_path, "damaged.pth", shapes)
-    assert main(["camera-only-det", str(source), str(tmp_path / "model")]) == 1
-    message = capsys.readouterr().out
+    assert main(["camera-only-det", str(source), str(tmp_path / "model")]) == 2
+    message = capsys.readouterr().err
     word = {"unknown key": "unexplained", "missing key": "missing", "other shape": "shape"}[damage]
     expected = "bev_network.neck.fuse.conv.weight" if damage != "unknown key" else key
     assert any(word in line and expected in line for line in message.splitlines())

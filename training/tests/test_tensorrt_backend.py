@@ -194,6 +194,16 @@ def test_an_engine_with_another_interface_is_refused_with_both(
         tensorrt_engine.Engine(found, MAGIC + graph, other, name="image")
 
 
+def test_graphs_that_take_the_cameras_in_parts_are_refused_as_made_for_cpus(
+    exported: ModelCard, folder: Path
+) -> None:
+    assert exported.onnx is not None
+    parts = exported.onnx.model_copy(update={"cameras_per_run": 1})
+    card = exported.model_copy(update={"onnx": parts})
+    with pytest.raises(BackendError, match=r"made for CPUs: run `simdistill quantize --for"):
+        TensorRtBackend(card, "cuda", folder)
+
+
 def test_a_package_that_was_not_exported_says_how_to(plain: ModelCard, folder: Path) -> None:
     with pytest.raises(BackendError, match="no ONNX files: make them with `simdistill export`"):
         TensorRtBackend(plain, "cuda", folder)

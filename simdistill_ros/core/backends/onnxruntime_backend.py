@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from simdistill_ros.core.backends.base import BackendError, HeadMaps, Tensors
+from simdistill_ros.core.backends.camera_groups import CameraGroups
 from simdistill_ros.core.decode import head_map_channels
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard, ModelCardError
-from simdistill_ros.core.model_card_deployment import OnnxFileCard
+from simdistill_ros.core.model_card_deployment import OnnxCard, OnnxFileCard
 from simdistill_ros.core.network.view_transform import (
     BatchedPoolingTables,
     batch_tables,
@@ -55,8 +56,8 @@ class OnnxRuntimeBackend:
         self._runtime = _onnxruntime()
         self._provider = self._provider_of(device)
         self._card = card
-        self._image = self._session("onnx.image", card.onnx.image, image_interface(card))
-        self._bev = self._session("onnx.bev", card.onnx.bev, bev_interface(card))
+        self._image = self._image_graph(card.onnx)
+        self._bev = self._session("onnx.bev", card.onnx.bev, bev_interface(card), _threads())
         self._tables: tuple[PoolingTables, BatchedPoolingTables] | None = None
 
     @property
@@ -72,7 +73,7 @@ class OnnxRuntimeBackend:
         """Return what crosses the graphs' borders on one snapshot; see `Tracing.trace`."""
         if self._tables is None or self._tables[0] is not tables:
             self._tables = (tables, batch_tables([tables]))
-        lifted = _run(self._image, image_interface(self._card), {"images": images})
+        lifted = self._image(images)
         shape_xy = self._card.bev.grid.shape_xy
         pooled = {
             f"pooled_{branch}": pool_arrays(
@@ -90,6 +91,7 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Release the sessions' memory."""
+        self._image.close()
         del self._image, self._bev
         self._tables = None
 
@@ -104,20 +106,39 @@ class OnnxRuntimeBackend:
             )
         return wanted[0] if wanted else CPU_PROVIDER
 
-    def _options(self) -> Any:
+    def _image_graph(self, graphs: OnnxCard) -> CameraGroups:
+        """Return the image graph; groups of cameras share the threads among them."""
+        cameras = len(self._card.cameras)
+        size = graphs.cameras_per_run or cameras
+        if cameras % size:
+            raise ModelCardError(
+                f"{self._card.file}: onnx.cameras_per_run: expected a divisor of {cameras} cameras,"
+                f" got {size}"
+            )
+        side_by_side = min(cameras // size, _threads()) if self._provider == CPU_PROVIDER else 1
+        interface = image_interface(self._card, size)
+        threads = _threads() // side_by_side
+        session = self._session("onnx.image", graphs.image, interface, threads)
+        return CameraGroups(
+            lambda images: _run(session, interface, {"images": images}), size, side_by_side
+        )
+
+    def _options(self, threads: int) -> Any:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = _threads()
+        options.intra_op_num_threads = threads
         # Waiting threads would take the cores from the camera threads, unless those have others.
         options.add_session_config_entry("session.intra_op.allow_spinning", _spinning())
         options.add_session_config_entry("session.force_spinning_stop", "1")  # between snapshots
         return options
 
-    def _session(self, key: str, entry: OnnxFileCard, expected: GraphInterface) -> Any:
+    def _session(
+        self, key: str, entry: OnnxFileCard, expected: GraphInterface, threads: int
+    ) -> Any:
         model = self._card.verified_bytes(key, entry)
         try:
             session = self._runtime.InferenceSession(
-                model, self._options(), providers=[self._provider]
+                model, self._options(threads), providers=[self._provider]
             )
         except Exception as error:
             raise BackendError(f"{entry.file}: ONNX Runtime refuses it: {error}") from error

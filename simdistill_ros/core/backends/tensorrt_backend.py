@@ -51,6 +51,10 @@ class TensorRtBackend:
         """
         if device != "cuda":
             raise BackendError(f"device: expected cuda for backend tensorrt, got {device}")
+        if card.onnx is not None and card.onnx.cameras_per_run is not None:
+            raise BackendError(
+                "these graphs were made for CPUs: run `simdistill quantize --for tensorrt`"
+            )
         self._card, self._library = card, import_tensorrt()
         plans = engine_plans(card, self._library, EngineCache(engine_folder))
         try:

@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from simdistill_ros.core.network.convolutions import at_least_float32
 from simdistill_ros.core.network.sampling import (
@@ -99,25 +100,26 @@ class DeformableAttention(nn.Module):
         """Return the mixed features, (B, C, H, W) as given, without the residual."""
         batch, channels, height, width = features.shape
         rows = features.flatten(2).transpose(1, 2)  # (B, H * W, C)
-        positions_px, weights = self.places(rows)
+        u_px, v_px, weights = self.planes(rows)
         # Row ((b * H * W + cell) * heads + head) of the values holds that head's channels.
         values = self.value(rows).reshape(-1, channels // self.heads)
-        mixed = self._mixed(values, positions_px, weights)
+        mixed = self._mixed(values, u_px, v_px, weights)
         output: Tensor = self.projection(mixed.view(batch, height * width, channels))
         return output.transpose(1, 2).reshape(batch, channels, height, width)
 
-    def _mixed(self, values: Tensor, positions_px: Tensor, weights: Tensor) -> Tensor:
+    def _mixed(self, values: Tensor, u_px: Tensor, v_px: Tensor, weights: Tensor) -> Tensor:
         """Return the weighted samples of each cell and head, (B * H * W * heads, C / heads)."""
         kernel = triton_sampling() if values.is_cuda and self.sum_form == "bag" else None
         if kernel is not None and not torch.is_grad_enabled():
+            positions_px = torch.stack([u_px, v_px], -1)
             sums: Tensor = kernel.sampled_sums(values, positions_px, weights, self.map_hw)
             return sums
-        index, corner_weights = bilinear_corners(positions_px, self.map_hw)
-        index = index + self._first_rows(len(positions_px), values.device)
+        first = self._first_rows(len(u_px), values.device)
+        index, corner_weights = bilinear_corners(u_px, v_px, self.map_hw, first, self.heads)
         return weighted_row_sums(
             values,
-            (index * self.heads + self._head_index(values.device)).flatten(0, 2),
-            (corner_weights * weights[..., None]).flatten(0, 2),
+            index.flatten(0, 2),
+            (corner_weights * weights[..., None, :]).flatten(0, 2),
             self.sum_form,
         )
 
@@ -131,18 +133,36 @@ class DeformableAttention(nn.Module):
             Positions (B, H * W, heads, points, 2) as (u, v) in cells, and weights
             (B, H * W, heads, points) that sum to one over the points.
         """
+        u_px, v_px, weights = self.planes(rows)
+        return torch.stack([u_px, v_px], -1), weights
+
+    def planes(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `places` returns, u and v apart, each (B, H * W, heads, points).
+
+        All three are linear in the features and in the embedding. The part of the embedding, with
+        the cells' own places, does not depend on the features, so that an exported graph has it as
+        a constant.
+        """
+        offsets, attention = self.offsets, self.attention
+        weight = torch.cat([_by_axis(offsets.weight), attention.weight])
+        bias = torch.cat([_by_axis(offsets.bias), attention.bias])
+        constant = at_least_float32(linear(self.position_embedding(), weight, bias))
+        planes = at_least_float32(linear(rows, weight)) + (constant + self._own_places(constant))
+        shape = (*rows.shape[:2], 3, self.heads, self.points)
+        u_px, v_px, logits = planes.view(shape).unbind(2)
+        return u_px, v_px, logits.softmax(-1)
+
+    def _own_places(self, like: Tensor) -> Tensor:
+        """Return each cell's own u and v beside zeros for the attention, as columns of `planes`."""
         height, width = self.map_hw
-        query = rows + self.position_embedding()
-        shape = (*rows.shape[:2], self.heads, self.points)
-        offsets = at_least_float32(self.offsets(query)).view(*shape, 2)
         v, u = torch.meshgrid(
-            torch.arange(height, device=rows.device),
-            torch.arange(width, device=rows.device),
+            torch.arange(height, device=like.device, dtype=like.dtype),
+            torch.arange(width, device=like.device, dtype=like.dtype),
             indexing="ij",
         )
-        own = torch.stack([u.flatten(), v.flatten()], -1) + self.shift_px  # (H * W, 2)
-        attention = at_least_float32(self.attention(query)).view(shape)
-        return own[:, None, None] + offsets, attention.softmax(-1)
+        shifted = [u.flatten() + self.shift_px, v.flatten() + self.shift_px]
+        own = torch.stack([*shifted, torch.zeros_like(shifted[0])], -1)  # (H * W, 3)
+        return own.repeat_interleave(self.heads * self.points, dim=1)
 
     def position_embedding(self) -> Tensor:
         """Return the learned embedding of each cell, (H * W, C)."""
@@ -152,11 +172,16 @@ class DeformableAttention(nn.Module):
         return torch.cat([columns, rows], -1).flatten(0, 1)
 
     def _first_rows(self, batch: int, device: torch.device) -> Tensor:
-        first = torch.arange(batch, device=device, dtype=torch.int32)
-        return first.view(-1, 1, 1, 1, 1) * (self.map_hw[0] * self.map_hw[1])
+        """Return the row of each image's and head's first cell, (B, 1, heads, 1), int32."""
+        cells = self.map_hw[0] * self.map_hw[1]
+        image = torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
+        head = torch.arange(self.heads, device=device, dtype=torch.int32).view(-1, 1)
+        return image * (cells * self.heads) + head
 
-    def _head_index(self, device: torch.device) -> Tensor:
-        return torch.arange(self.heads, device=device, dtype=torch.int32).view(-1, 1, 1)
+
+def _by_axis(offsets: Tensor) -> Tensor:
+    """Return rows of which u and v alternate as all of u, then all of v."""
+    return torch.cat([offsets[0::2], offsets[1::2]])
 
 
 class DeformableConvolution(nn.Module):
@@ -187,16 +212,18 @@ class DeformableConvolution(nn.Module):
             torch.arange(width, device=device),
             indexing="ij",
         )
-        own = torch.stack([tap_u + u, tap_v + v], -1).view(9, height, width, 2)
-        positions_px = own + offsets.permute(0, 1, 3, 4, 2).flip(-1)  # (B, 9, H, W, 2) as (u, v)
-        index, weight = bilinear_corners(positions_px, (height, width))
         first = torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1, 1)
-        index = index + first * (height * width)
+        index, weight = bilinear_corners(
+            (offsets[:, :, 1] + (tap_u + u).view(9, height, width))[..., None],
+            (offsets[:, :, 0] + (tap_v + v).view(9, height, width))[..., None],
+            (height, width),
+            first * (height * width),
+        )
         rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
         taps = weighted_row_sums(
             rows,
-            index.reshape(-1, 1, 4),
-            (weight * modulators[..., None]).reshape(-1, 1, 4),
+            index.flatten(0, 3),
+            (weight * modulators[..., None, None]).flatten(0, 3),
             self.sum_form,
         )
         taps = taps.view(batch, 9, height, width, channels)

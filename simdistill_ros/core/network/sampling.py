@@ -14,34 +14,55 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import embedding, embedding_bag
 
 SumForm = Literal["bag", "gather"]
 MAX_GATHERED_BYTES = 48 * 10**6
 
 
-def bilinear_corners(positions_px: Tensor, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def bilinear_corners(
+    u_px: Tensor, v_px: Tensor, map_hw: tuple[int, int], first_row: Tensor | int = 0, step: int = 1
+) -> tuple[Tensor, Tensor]:
     """Return the four pixels around each position and their weights.
 
     Args:
-        positions_px: (..., 2) as (u, v), pixel centres at integers.
+        u_px: (..., P), pixel centres at integers.
+        v_px: (..., P), likewise.
         map_hw: Size of the map.
+        first_row: Row of the map's first pixel; a number, or int32 (..., P).
+        step: Rows from one pixel to the next.
 
     Returns:
-        Index v * W + u (..., 4), int32, and weight (..., 4); corners outside have weight zero.
+        Row first_row + step * (v * W + u) of each corner (..., 4, P), int32, and weight
+        (..., 4, P); corners outside have weight zero.
     """
     height, width = map_hw
-    low = positions_px.floor()
-    fraction = positions_px - low
-    indices, weights = [], []
-    for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        u, v = low[..., 0] + du, low[..., 1] + dv
-        weight_u = fraction[..., 0] if du else 1 - fraction[..., 0]
-        weight_v = fraction[..., 1] if dv else 1 - fraction[..., 1]
-        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        indices.append(v.clamp(0, height - 1) * width + u.clamp(0, width - 1))
-        weights.append(weight_u * weight_v * inside)
-    return torch.stack(indices, -1).to(torch.int32), torch.stack(weights, -1)
+    (left, right), (left_weight, right_weight) = _neighbours(u_px, width)
+    (upper, lower), (upper_weight, lower_weight) = _neighbours(v_px, height)
+    left, right = left * step, right * step
+    upper, lower = upper * (step * width) + first_row, lower * (step * width) + first_row
+    rows = [upper + left, upper + right, lower + left, lower + right]
+    weights = [
+        upper_weight * left_weight,
+        upper_weight * right_weight,
+        lower_weight * left_weight,
+        lower_weight * right_weight,
+    ]
+    return torch.stack(rows, -2), torch.stack(weights, -2)
+
+
+def _neighbours(
+    position_px: Tensor, size: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return the pixels below and above positions along one axis, int32, and their weights."""
+    low = position_px.floor()
+    fraction = position_px - low
+    pixels, weights = [], []
+    for pixel, weight in ((low, 1 - fraction), (low + 1, fraction)):
+        inside = pixel.clamp(0, size - 1)
+        pixels.append(inside.to(torch.int32))
+        weights.append(weight * (inside == pixel))
+    return (pixels[0], pixels[1]), (weights[0], weights[1])
 
 
 def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm) -> Tensor:
@@ -49,8 +70,8 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
 
     Args:
         rows: (R, C).
-        index: (M, P, 4), int32, rows of each bag.
-        weight: (M, P, 4), their weights.
+        index: (M, 4, P), int32, rows of each bag.
+        weight: (M, 4, P), their weights.
         form: How to compute it.
 
     Returns:
@@ -63,13 +84,12 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
         )
     # All corners at once is twice as fast on a CPU; large maps take them one at a time.
     is_large = weight.numel() * rows.shape[1] * rows.element_size() > MAX_GATHERED_BYTES
-    corners = 1 if is_large else 4
-    total = rows.new_zeros(len(index), 1, rows.shape[1])
-    for some, their_weight in zip(
-        torch.split(index, corners, -1), torch.split(weight, corners, -1), strict=True
-    ):
-        gathered = rows.index_select(0, some.flatten()).view(len(index), -1, rows.shape[1])
-        total = total + their_weight.flatten(1)[:, None] @ gathered  # (M, 1, C)
+    total: Tensor | None = None
+    for corners in range(4) if is_large else (slice(None),):
+        gathered = embedding(index[:, corners].flatten(1), rows)  # (M, P or 4 * P, C)
+        part = weight[:, corners].flatten(1)[:, None] @ gathered  # (M, 1, C)
+        total = part if total is None else total + part
+    assert total is not None
     return total[:, 0]
 
 

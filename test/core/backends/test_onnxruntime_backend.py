@@ -53,6 +53,17 @@ def test_a_missing_file_is_named(package: ModelCard) -> None:
         OnnxRuntimeBackend(card)
 
 
+def test_groups_that_do_not_make_up_the_cameras_are_refused(package: ModelCard) -> None:
+    card = with_onnx(package, b"no model")
+    cameras = len(card.cameras)
+    assert card.onnx is not None
+    onnx = card.onnx.model_copy(update={"cameras_per_run": cameras + 1})
+    changed = card.model_copy(update={"onnx": onnx})
+    changed._file = card.file
+    with pytest.raises(ModelCardError, match=rf"cameras_per_run: expected a divisor of {cameras}"):
+        OnnxRuntimeBackend(changed)
+
+
 @pytest.mark.parametrize(
     ("device", "available", "taken"),
     [

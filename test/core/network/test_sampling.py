@@ -7,7 +7,7 @@ from simdistill_ros.core.network.sampling import bilinear_corners, weighted_row_
 
 
 def sample(values: torch.Tensor, u: float, v: float, form: str = "bag") -> float:
-    index, weight = bilinear_corners(torch.tensor([[[u, v]]]), tuple(values.shape))
+    index, weight = bilinear_corners(torch.tensor([[u]]), torch.tensor([[v]]), tuple(values.shape))
     return weighted_row_sums(values.reshape(-1, 1), index, weight, form).item()
 
 
@@ -38,7 +38,7 @@ def test_both_forms_agree_with_gradients(max_bytes, monkeypatch):
     positions.requires_grad_()
     gradients = []
     for form in ("bag", "gather"):
-        index, weight = bilinear_corners(positions, (3, 4))
+        index, weight = bilinear_corners(*positions.unbind(-1), (3, 4))
         sums = weighted_row_sums(rows, index, weight, form)
         ramp = torch.linspace(0, 1, sums.numel(), dtype=torch.float64).view_as(sums)
         gradients.append(torch.autograd.grad((sums * ramp).sum(), (rows, positions)))

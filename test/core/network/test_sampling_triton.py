@@ -56,7 +56,7 @@ def test_the_kernel_sums_what_the_written_out_form_sums(kernel, dtype: torch.dty
     with torch.no_grad():
         positions_px, weights = block.places(rows)
         values = block.value(rows).reshape(-1, 6)
-        expected = block._mixed(values, positions_px, weights)
+        expected = block._mixed(values, *positions_px.unbind(-1), weights)
     moved = (values.to(DEVICE, dtype), positions_px.to(DEVICE), weights.to(DEVICE))
 
     sums = kernel.sampled_sums(*moved, (3, 5)).cpu()

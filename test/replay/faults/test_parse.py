@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from simdistill_ros.replay.faults.parse import FAULTS, describe_faults, format_fault, parse_fault
-from simdistill_ros.replay.replay import main, parse_arguments
+from simdistill_ros.replay.replay import main, make_parser
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -34,13 +34,13 @@ def test_a_fault_that_cannot_be_planted_is_refused_with_what_is_expected(text, w
     with pytest.raises(ValueError, match=words.replace("+", r"\+")):
         parse_fault(text)
     with pytest.raises(SystemExit):
-        parse_arguments(["--out", "x", "--fault", text])
+        make_parser().parse_args(["--out", "x", "--fault", text])
     assert words in capsys.readouterr().err
 
 
 def test_help_lists_every_fault_with_its_keys(capsys):
     with pytest.raises(SystemExit) as ended:
-        parse_arguments(["--fault", "help"])
+        make_parser().parse_args(["--fault", "help"])
     assert ended.value.code == 0
     listed = capsys.readouterr().out
     assert listed.strip() == describe_faults()
@@ -50,7 +50,7 @@ def test_help_lists_every_fault_with_its_keys(capsys):
 
 def test_faults_of_timing_are_refused_where_the_replay_waits(tmp_path, capsys):
     arguments = ["--out", str(tmp_path), "--bag", str(tmp_path), "--fault", "jitter"]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "--mode realtime" in capsys.readouterr().err
-    assert main([*arguments, "--mode", "realtime"]) == 1
+    assert main([*arguments, "--mode", "realtime"]) == 2
     assert "rosbag2 folder" in capsys.readouterr().err  # the next thing that is wrong

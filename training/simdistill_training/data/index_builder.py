@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from nuscenes.eval.detection.utils import category_to_detection_name
 
+from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.boxes import NUSCENES_CLASSES
-from simdistill_ros.replay.progress import progress_bar
 from simdistill_training.data.index import (
     CAMERA_CHANNELS,
     CHANNELS,

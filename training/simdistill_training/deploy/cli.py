@@ -4,35 +4,48 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from simdistill_ros.command_line.parser import add_command
+from simdistill_ros.command_line.run import FINE, FOUND, Outcome
+from simdistill_ros.command_line.terminal import RED, painted
 
 if TYPE_CHECKING:
     from simdistill_training.deploy.frames import FrameSource
 
 
-def add_commands(commands: Any) -> None:
+def add_deploy(commands: Any) -> None:
     """Add both commands to the parser's."""
     _add_quantize(commands)
     _add_parity(commands)
 
 
 def _add_quantize(commands: Any) -> None:
-    command = commands.add_parser("quantize", help="add 8-bit graphs to an exported package")
+    examples = [
+        ("simdistill quantize out/mine --dataroot DATA --split val --calibration-split train",
+         "for CPUs; proves what it costs"),
+        ("simdistill quantize out/mine --dataroot DATA --split val --for tensorrt", "for TensorRT"),
+    ]  # fmt: skip
+    what = "add 8-bit graphs to an exported package"
+    command = add_command(commands, "quantize", what, examples)
     command.add_argument("package", type=Path, help="exported model package; changed in place")
     _add_frames(command)
     command.add_argument("--calibration-split", help="frames that set the ranges; default: --split")
     command.add_argument("--frames", type=int, default=32, help="calibration frames (default: 32)")
     command.add_argument("--max-drop", type=float, default=0.01,
                          help="most that mAP and NDS may lose (default: 0.01)")  # fmt: skip
-    command.add_argument("--for", dest="target", choices=("cpu", "tensorrt"), default="cpu")
+    command.add_argument("--for", dest="target", choices=("cpu", "tensorrt"), default="cpu",
+                         help="what runs them (default: cpu)")  # fmt: skip
     command.add_argument("--weight-bits", type=int, choices=(7, 8),
                          help="8 overflow on old CPUs; default: 7, TensorRT 8")  # fmt: skip
     command.set_defaults(command=_quantize)
 
 
-def _quantize(arguments: argparse.Namespace) -> None:
+def _quantize(arguments: argparse.Namespace) -> Outcome:
     from simdistill_training.deploy.qdq_graph import Int8Form
     from simdistill_training.deploy.quantize import QuantiseOptions, quantise_package
 
@@ -54,18 +67,24 @@ def _quantize(arguments: argparse.Namespace) -> None:
     card, proof = quantise_package(arguments.package, options)
     assert card.int8 is not None
     scores = card.int8.scores
-    print(f"{card.file}: onnxruntime int8 passes the {proof}")
-    print(
+    text = (
+        f"{card.file}: onnxruntime int8 passes the {proof}\n"
         f"mAP {scores.mean_ap_float:.4f} -> {scores.mean_ap:.4f}, "
         f"NDS {scores.nds_float:.4f} -> {scores.nds:.4f} on {scores.data}"
     )
+    return Outcome(text, {"card": str(card.file), "scores": scores.model_dump(mode="json")})
 
 
 def _add_parity(commands: Any) -> None:
-    command = commands.add_parser("parity", help="compare every path from files to boxes")
+    examples = [
+        ("simdistill parity out/mine --dataroot DATA --split mini_val --limit 5",
+         "every backend, shortcut and the node on the same frames"),
+        ("simdistill parity out/mine --dataroot DATA --no-ros", "without the node"),
+    ]  # fmt: skip
+    command = add_command(commands, "parity", "compare every path from files to boxes", examples)
     command.add_argument("package", type=Path, help="exported model package")
     _add_frames(command)
-    command.add_argument("--out", type=Path, default=Path("out/parity"))
+    command.add_argument("--out", type=Path, default=Path("out/parity"), help="default %(default)s")
     command.add_argument("--device", default="cpu", help="of backends and node (default: cpu)")
     command.add_argument("--max-drop", type=float, default=0.01,
                          help="most that shortcuts and fp16 may lose (default: 0.01)")  # fmt: skip
@@ -73,7 +92,7 @@ def _add_parity(commands: Any) -> None:
     command.set_defaults(command=_parity)
 
 
-def _parity(arguments: argparse.Namespace) -> None:
+def _parity(arguments: argparse.Namespace) -> Outcome:
     from simdistill_ros.core.model_card import load_model_card
     from simdistill_training.deploy.parity import ParityOptions, check_parity, format_parity
 
@@ -86,10 +105,12 @@ def _parity(arguments: argparse.Namespace) -> None:
         ros=arguments.ros,
     )
     parity = check_parity(load_model_card(arguments.package), options)
-    print(format_parity(parity))
-    print(f"numbers of every tensor in {options.out / 'parity.json'}")
+    file = options.out / "parity.json"
+    lines = [format_parity(parity), f"numbers of every tensor in {file}"]
     if parity.failures:
-        raise ValueError("not equal: " + "; ".join(parity.failures))
+        lines.append(painted("not equal: ", RED, sys.stdout) + "; ".join(parity.failures))
+    data = json.loads(file.read_text(encoding="utf-8"))
+    return Outcome("\n".join(lines), data, FOUND if parity.failures else FINE)
 
 
 def frames_of(arguments: argparse.Namespace) -> FrameSource:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.core.backends.choose import FP16, FP32, INT8, choose_backend
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.replay.options import ReplayOptions
-from simdistill_ros.replay.progress import progress
 from simdistill_ros.replay.run import run_replay
 from simdistill_training.deploy.comparison import Comparison
 from simdistill_training.deploy.frames import (

@@ -3,7 +3,7 @@
 
 What is quantised are the convolutions, and the sums, activations and enlargements between them.
 What stays in float is everything else, such as deformable attention and softmax, and the
-convolutions that read a graph's inputs: pooled maps have few large values among many small ones.
+convolutions that read float inputs: pooled maps have few large values among many small ones.
 docs/deploy.md has the measurements behind this choice.
 """
 
@@ -21,6 +21,7 @@ from simdistill_training.onnx_graphs import INSTALL, ExportError
 from simdistill_training.onnx_lint import STANDARD_DOMAINS, lint_graph
 
 Feed = Mapping[str, npt.NDArray[Any]]
+FLOAT = 1  # of ONNX's element types
 PASSING = ("Relu", "Clip", "MaxPool", "Resize")  # operators that only pass 8-bit values on
 
 
@@ -96,8 +97,10 @@ def _cleaned(written: Any, source: Any, form: Int8Form, onnx: Any) -> Any:
 
 
 def input_convolutions(model: Any) -> list[str]:
-    """Return the names of convolutions before which no other one lies on the way from an input."""
-    reached = {value.name for value in model.graph.input}
+    """Return the names of convolutions without another one on the way from a float input."""
+    reached = {
+        value.name for value in model.graph.input if value.type.tensor_type.elem_type == FLOAT
+    }
     found = []
     for node in model.graph.node:
         if not reached.intersection(node.input):

@@ -8,16 +8,16 @@ quantisations, as written. Both differ by rounding only, unless integers overflo
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simdistill_ros.command_line.terminal import progress
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.golden import (
@@ -35,11 +35,8 @@ from simdistill_ros.core.model_card_deployment import (
     GoldenCard,
     Int8Card,
     OnnxCard,
-    OnnxFileCard,
     QuantisedScoresCard,
 )
-from simdistill_ros.core.onnx_interface import bev_interface
-from simdistill_ros.replay.progress import progress
 from simdistill_training.checkpoint import write_card
 from simdistill_training.deploy.frames import (
     FrameReader,
@@ -48,10 +45,16 @@ from simdistill_training.deploy.frames import (
     detections_of,
     records_of,
 )
-from simdistill_training.deploy.qdq_graph import Feed, Int8Form, write_int8_graph
+from simdistill_training.deploy.int8_graphs import (
+    BEV_FILE,
+    IMAGE_FILE,
+    digest,
+    write_int8_graphs,
+)
+from simdistill_training.deploy.qdq_graph import Int8Form
 from simdistill_training.onnx_graphs import ExportError
 
-IMAGE_FILE, BEV_FILE, GOLDEN_FILE = "image.int8.onnx", "bev.int8.onnx", "golden.int8.safetensors"
+GOLDEN_FILE = "golden.int8.safetensors"
 # Rounding to one of 256 steps adds up over the layers; larger errors than this are overflows.
 MOST_ERROR = 0.5
 TOLERANCE_FACTOR, LEAST_TOLERANCE = 1.5, 0.01
@@ -120,36 +123,20 @@ def quantise_package(folder: Path, options: QuantiseOptions) -> tuple[ModelCard,
 
 def _write_graphs(card: ModelCard, folder: Path, options: QuantiseOptions) -> tuple[OnnxCard, int]:
     """Write both graphs; return what the card says of them, and how much stayed in float."""
-    assert card.onnx is not None
     reader = FrameReader(card, options.calibration)
     count = min(options.frames, len(reader))
     picked = [reader.tokens[i] for i in np.linspace(0, len(reader) - 1, count).round().astype(int)]
     frames = [reader.read(token) for token in progress(picked, "calibration frames")]
     reader.close()
-    backend = OnnxRuntimeBackend(card)
-
-    def pooled() -> Iterator[Feed]:
-        for frame in frames:
-            tensors = backend.trace(frame.images, frame.tables)
-            yield {name: tensors[name] for name in bev_interface(card).inputs}
-
-    sources = card.file.parent / card.onnx.image.file, card.file.parent / card.onnx.bev.file
-    feeds = ({"images": frame.images} for frame in frames), pooled()
-    outs = folder / IMAGE_FILE, folder / BEV_FILE
-    kept = [
-        write_int8_graph(source, out, feed, options.form)
-        for source, out, feed in zip(sources, outs, feeds, strict=True)
-    ]
-    image, bev = (OnnxFileCard(file=out.name, sha256=_digest(out)) for out in outs)
-    onnx = OnnxCard(image=image, bev=bev, opset=card.onnx.opset, precision="int8")
-    return onnx, sum(kept)
+    examples = [(frame.images, frame.tables) for frame in frames]
+    return write_int8_graphs(card, folder, examples, options.form)
 
 
 class _AsWritten(OnnxRuntimeBackend):
     """The graphs without fused integer operators: what they mean, on any CPU."""
 
-    def _options(self) -> Any:
-        options = super()._options()
+    def _options(self, threads: int) -> Any:
+        options = super()._options(threads)
         options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return options
 
@@ -177,7 +164,7 @@ def _write_golden(card: ModelCard, variant: ModelCard) -> tuple[GoldenCard, str]
     golden = Golden(images, bev_from_cam, input_from_cam, fused, best)
     file = variant.file.parent / GOLDEN_FILE
     save_golden(golden, file)
-    entry = GoldenCard(file=GOLDEN_FILE, sha256=_digest(file), tolerance=tolerance)
+    entry = GoldenCard(file=GOLDEN_FILE, sha256=digest(file), tolerance=tolerance)
     proven = variant.model_copy(update={"golden": entry})
     return entry, str(run_self_test(proven, golden, backend))
 
@@ -225,7 +212,3 @@ def _check_drop(before: Sequence[float], after: Sequence[float], options: Quanti
         raise ExportError(
             f"8 bits lose too much {where}: {words}, expected a loss of at most {options.max_drop}"
         )
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
