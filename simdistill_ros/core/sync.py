@@ -370,6 +370,10 @@ class Synchronizer(Generic[T]):
         sets: list[SyncedSet[T]] = []
         cycle = min(self._open, key=lambda c: abs(c.start_ns - start_ns), default=None)
         if cycle is None or abs(cycle.start_ns - start_ns) > phases.gate_ns:
+            matched_ns = self._streams[item.camera].matched_ns
+            if matched_ns is not None and item.stamp_ns - matched_ns <= phases.gate_ns:
+                counters.duplicate += 1  # of the cycle that just went out
+                return []
             if any(abs(closed - start_ns) <= phases.gate_ns for closed in self._given_up):
                 counters.late += 1
                 self._unproven.discard(item.camera)
@@ -496,15 +500,23 @@ class Synchronizer(Generic[T]):
         if absent:
             self.counters.incomplete_sets += 1
             self._last_missing = absent
-            reach_ns = self._reach_of_places_ns
-            self.counters.absences.update(
-                n for n in absent if not self._places.has_near(n, cycle.start_ns, reach_ns)
-            )
+            self.counters.absences.update(n for n in absent if self._is_absent(n, cycle))
         else:
             self.counters.out_of_tolerance_sets += 1
         self._given_up.append(cycle.start_ns)
         self._losses += 1
         return []
+
+    def _is_absent(self, name: str, cycle: _Cycle[T]) -> bool:
+        """Tell whether a cycle is incomplete because of a camera that it lacks.
+
+        Not where the camera has a stamp beside the cycle; and a few stamps apart from all others
+        make only those absent that do not send.
+        """
+        if 2 * len(cycle.members) < len(self.names):
+            arrival_ns = self._streams[name].arrival_ns
+            return arrival_ns is None or cycle.first_arrival_ns - arrival_ns > self._timeout_ns
+        return not self._places.has_near(name, cycle.start_ns, self._reach_of_places_ns)
 
     # -- firing order ----------------------------------------------------------------------------
 

@@ -188,6 +188,8 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--batch-size", type=int, default=1, help="default %(default)s")
     command.add_argument("--workers", type=int, default=2, help="loading processes of each process")
     command.add_argument("--threads", type=int, help="of the network in each process")
+    command.add_argument("--no-report", dest="report", action="store_false",
+                         help="write no report.html")  # fmt: skip
     _add_sharing(command)
     command.set_defaults(command=_evaluate)
 
@@ -217,6 +219,7 @@ def _evaluate(arguments: argparse.Namespace) -> Outcome:
         workers=arguments.workers,
         threads=arguments.threads,
         sharing=Sharing(arguments.address, arguments.processes, arguments.shard_size),
+        report=arguments.report,
     )
     if metrics is None:  # the coordinator has them
         return Outcome(data={"coordinator": arguments.address})
