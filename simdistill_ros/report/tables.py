@@ -21,8 +21,6 @@ SUMMARY = {
     "mAAE": ("attribute error, 1 - accuracy", False),
 }
 COLUMNS = {"AP": True, "ATE": False, "ASE": False, "AOE": False, "AVE": False, "AAE": False}
-# A difference of less than this is none.
-_EQUAL = 5e-5
 
 
 def number(value: float | None, key: str = "", digits: int = 3) -> str:
@@ -40,10 +38,10 @@ def difference(
     if before is None or after is None:
         return '<td class="n none">-</td>'
     change = after - before
-    kind = (
-        "same" if abs(change) < _EQUAL else "better" if (change > 0) == more_is_better else "worse"
-    )
-    return f'<td class="n {kind}" data-value="{change!r}">{change:+.{digits}f}</td>'
+    # What rounds to nothing is no change, for better or worse.
+    shown = change if abs(change) >= 0.5 * 10**-digits else 0.0
+    kind = "same" if shown == 0.0 else "better" if (change > 0) == more_is_better else "worse"
+    return f'<td class="n {kind}" data-value="{change!r}">{shown:+.{digits}f}</td>'
 
 
 def summary_tiles(metrics: Mapping[str, Any]) -> str:

@@ -51,6 +51,9 @@ def test_less_precision_is_worse_and_less_error_is_better():
     assert "better" in difference(0.5, 0.4, more_is_better=False)
     assert "same" in difference(0.5, 0.5, more_is_better=True)
     assert "-" in difference(None, 0.5, more_is_better=True)
+    tiny = difference(0.5, 0.4996, more_is_better=True)
+    assert "same" in tiny
+    assert "+0.000" in tiny
 
 
 def test_the_comparison_needs_no_network(comparison):

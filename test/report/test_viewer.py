@@ -50,6 +50,22 @@ def shown(browser):
     return browser.evaluate("report.shownPredictions(report.frameAt(report.state.frame)).length")
 
 
+def test_confusion_is_shown_by_distance_or_visibility_one_matrix_at_a_time(viewer):
+    names = viewer.evaluate(
+        "[...document.querySelectorAll('#confusion-of option')].map(o => o.text)"
+    )
+    assert names[0] == "all"
+    assert "0-10 m" in names
+    assert "80-100 % visible" in names
+    visible = "[...document.querySelectorAll('[data-confusion]')].filter(c => c.offsetHeight > 0)"
+    for number in (0, 1, len(names) - 1):
+        viewer.evaluate(
+            f"{{ const s = document.querySelector('#confusion-of'); s.value = '{number}';"
+            "s.dispatchEvent(new Event('change')); }"
+        )
+        assert viewer.evaluate(f"{visible}.map(c => c.dataset.confusion)") == [str(number)]
+
+
 def test_it_opens_and_draws_six_cameras_and_the_view_from_above(viewer):
     assert viewer.evaluate("document.querySelectorAll('#cameras canvas').length") == 6
     assert viewer.evaluate("document.querySelector('#bev').width") > 200

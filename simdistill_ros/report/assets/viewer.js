@@ -243,7 +243,14 @@
     keys[event.key]();
   }
 
+  function showConfusion() {
+    for (const chart of document.querySelectorAll("[data-confusion]")) {
+      chart.hidden = chart.dataset.confusion !== element("confusion-of").value;
+    }
+  }
+
   function start() {
+    element("confusion-of").addEventListener("change", showConfusion);
     if (!data.frames.length) return;
     element("frame").max = data.frames.length - 1;
     makeCameras();
