@@ -4,12 +4,13 @@
 Stamps and times are integer nanoseconds. There is no clock: the caller passes `now_ns` from a
 monotonic one. Not thread-safe: one thread calls `add` and `poll`.
 
-How it works. Stamps minus the camera's place in the firing order (`firing_phases.py`) coincide
-within a cycle; when that order is read anew is the business of `firing_order.py`. So an arriving item joins the open cycle whose start it matches, or opens one, and a
-cycle is handed out the moment its last item arrives. A cycle that lost an item is given up when a
-newer one is complete, when it times out or when too many are open; it is never completed with a
-neighbour's item. Until the firing order is known, items wait: for the second cycle as a rule, for
-the fourth where the rhythm leaves a doubt, or until the cameras pause.
+How it works. Stamps minus the camera's place in the firing order (`firing_phases.py`; when it is
+read anew: `firing_order.py`) coincide within a cycle. So an arriving item joins the open cycle
+whose start it matches, or opens one, and a cycle is handed out the moment its last item arrives. A
+cycle that lost an item is given up when a newer one is complete, when it times out or when too many
+are open; it is never completed with a neighbour's item. Until the firing order is known, items
+wait: for the second cycle as a rule, for the fourth where the rhythm leaves a doubt, or until the
+cameras pause.
 
 What is given up goes out all the same, marked as lacking cameras, where `missing_cameras.py` says
 so; a cycle that lacks only cameras known to be away goes out as soon as the rest is there.
