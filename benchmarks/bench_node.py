@@ -17,6 +17,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 
+from benchmarks.bench_detector import jpeg_image
 from benchmarks.load_rig import OFFSETS_MS, PERIOD_MS, Rig
 from benchmarks.machine import percentiles
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
@@ -25,20 +26,27 @@ DOMAIN = 97
 WARM_UP_SETS = 6
 
 
-def bench_node(seconds: float, jpeg_scaling: str = "exact") -> dict[str, Any]:
-    """Return percentiles of the node's stages, milliseconds, and how many sets were answered."""
+def bench_node(seconds: float, jpeg_scaling: str = "exact", kind: str = "jpeg") -> dict[str, Any]:
+    """Return percentiles of the node's stages, milliseconds, and how many sets were answered.
+
+    Args:
+        seconds: Length of the run.
+        jpeg_scaling: The node's `input.jpeg_scaling`.
+        kind: Key of `JPEGS`.
+    """
     environment = {**PROCESS_ENVIRONMENT, **os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
     command = [sys.executable, "-m", "benchmarks.load_subjects", "node", "jpeg"]
     command += ["-p", f"input.jpeg_scaling:={jpeg_scaling}"]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        return {**_drive(seconds), "jpeg_scaling": jpeg_scaling}
+        jpeg_kb = round(len(jpeg_image(0, kind)) / 1000)
+        return {**_drive(seconds, kind), "jpeg_scaling": jpeg_scaling, "jpeg_kB": jpeg_kb}
     finally:
         child.terminate()
         child.wait(10)
 
 
-def _drive(seconds: float) -> dict[str, Any]:
+def _drive(seconds: float, kind: str) -> dict[str, Any]:
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN)
     node = rclpy.create_node("rig", context=context)
@@ -51,7 +59,7 @@ def _drive(seconds: float) -> dict[str, Any]:
             stages.setdefault(value.key.removesuffix("_ms"), []).append(float(value.value))
 
     node.create_subscription(DiagnosticArray, "/detector/latency", keep, 100)
-    cycles = _publish_cycles(Rig(node, "jpeg"), executor, seconds)
+    cycles = _publish_cycles(Rig(node, kind), executor, seconds)
     answered = len(stages.get("total", []))
     node.destroy_node()
     rclpy.shutdown(context=context)
