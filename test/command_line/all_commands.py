@@ -54,6 +54,7 @@ RUNTIME = (
             (*DATA, "--out", "bags")),
     Command("replay", "simdistill_ros.replay.replay", (), (*DATA, "--out", "out")),
     Command("report", "simdistill_ros.report.cli", (), (NOWHERE,)),
+    Command("detect", "simdistill_ros.detect.cli", (), (NOWHERE, "--out", "out")),
 )  # fmt: skip
 
 
