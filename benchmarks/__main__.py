@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import camera_loss, detector_paths, ego_motion, lifecycle_memory
+from benchmarks import camera_loss, detector_paths, ego_motion, lifecycle_memory, overlays
 from benchmarks.bench_detector import bench_detector
 from benchmarks.bench_jpeg_scaling import bench_jpeg_scaling
 from benchmarks.bench_load import bench_load
@@ -42,7 +42,7 @@ EXAMPLES = (
     ("python -m benchmarks", "the ordinary measurements; rewrites benchmarks/README.md"),
     ("python -m benchmarks --render-only", "only rewrite it from the results that are there"),
     ("python -m benchmarks detector --model out/mine --no-save", "one of: camera_loss, detector, "
-     "ego_motion, fuzz, jpeg_scaling, lifecycle_memory, load, pooling, soak"),
+     "ego_motion, fuzz, jpeg_scaling, lifecycle_memory, load, overlays, pooling, soak"),
 )  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ("pooling", lambda: bench_pooling(min(arguments.rounds, 20))),
         ("node", lambda: bench_node(arguments.seconds)),
         ("node_near", lambda: bench_node(arguments.seconds, "near")),
+        ("node_heavy", lambda: bench_node(arguments.seconds, "exact", "heavy")),
         ("sync", bench_sync),
     ):
         say(f"measuring {name} ...")
@@ -191,6 +192,7 @@ OWN: dict[str, Callable[[Sequence[str]], int]] = {
     "lifecycle_memory": lifecycle_memory.main,
     "load": load,
     "jpeg_scaling": jpeg_scaling,
+    "overlays": overlays.main,
     "pooling": pooling,
 }
 

@@ -18,6 +18,9 @@ from simdistill_ros.conversions import stamp_ns_from_msg
 # message, of which a header's stamp comes first.
 REPRESENTATION_BYTES = 4
 STAMP_END = REPRESENTATION_BYTES + 8
+# Of one with empty strings and no distortion. Shorter ones never reach the middleware's own reader,
+# which a message that is nothing but a representation with certain options ends the process of.
+SMALLEST_BYTES = 300
 
 
 class CameraInfoReader:
@@ -45,12 +48,16 @@ class CameraInfoReader:
         is_same = data[STAMP_END:] == self._end and data[:REPRESENTATION_BYTES] == self._start
         if self._info is not None and is_same:
             return self._info, _stamp_ns(data)
+        if len(data) < SMALLEST_BYTES:
+            raise ValueError(
+                f"{len(data)} bytes are no CameraInfo: it has at least {SMALLEST_BYTES}"
+            )
         try:
             info = deserialize_message(data, CameraInfo)
         except Exception as error:  # each middleware has exceptions of its own
             raise ValueError(f"{len(data)} bytes are no CameraInfo: {error}") from error
         stamp_ns = stamp_ns_from_msg(info.header.stamp)
-        if len(data) > STAMP_END and _stamp_ns(data) == stamp_ns:
+        if _stamp_ns(data) == stamp_ns:
             self._start, self._end = data[:REPRESENTATION_BYTES], data[STAMP_END:]
             self._info = info
         return info, stamp_ns

@@ -67,7 +67,8 @@ def test_bytes_that_are_no_camera_info_are_refused_and_the_next_one_is_read() ->
     reader = CameraInfoReader()
     good = info(5)
 
-    with pytest.raises(ValueError, match="4 bytes are no CameraInfo"):
-        reader.read(good[:4])
+    for short in (b"", b"\x00\x01\x00\x03", good[:-9]):
+        with pytest.raises(ValueError, match=f"^{len(short)} bytes are no CameraInfo"):
+            reader.read(short)
 
     assert reader.read(good)[1] == 5_000_000_007
