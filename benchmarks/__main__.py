@@ -113,6 +113,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ("pooling", lambda: bench_pooling(min(arguments.rounds, 20))),
         ("node", lambda: bench_node(arguments.seconds)),
         ("node_near", lambda: bench_node(arguments.seconds, "near")),
+        ("node_heavy", lambda: bench_node(arguments.seconds, "exact", "heavy")),
         ("sync", bench_sync),
     ):
         say(f"measuring {name} ...")

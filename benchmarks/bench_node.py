@@ -21,6 +21,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage
 
+from benchmarks.bench_detector import jpeg_image
 from benchmarks.load_rig import OFFSETS_MS, PERIOD_MS, Rig
 from benchmarks.machine import percentiles
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
@@ -50,20 +51,30 @@ class NodeTurn:
     cores: float = 0.0
 
 
-def bench_node(seconds: float, jpeg_scaling: str = "exact") -> dict[str, Any]:
-    """Return percentiles of the node's stages, milliseconds, and how many sets were answered."""
-    turn = node_turn(seconds, (f"input.jpeg_scaling:={jpeg_scaling}",))
+def bench_node(seconds: float, jpeg_scaling: str = "exact", kind: str = "jpeg") -> dict[str, Any]:
+    """Return percentiles of the node's stages, milliseconds, and how many sets were answered.
+
+    Args:
+        seconds: Length of the run.
+        jpeg_scaling: The node's `input.jpeg_scaling`.
+        kind: Key of `JPEGS`.
+    """
+    turn = node_turn(seconds, (f"input.jpeg_scaling:={jpeg_scaling}",), kind=kind)
     return {
         "what": "stub backend, six 1600x900 JPEG cameras at 12 Hz, another process",
         "cycles": turn.cycles,
         "answered": turn.answered + WARM_UP_SETS,
         "stages_ms": {stage: percentiles(kept) for stage, kept in turn.stages_ms.items()},
         "jpeg_scaling": jpeg_scaling,
+        "jpeg_kB": round(len(jpeg_image(0, kind)) / 1000),
     }
 
 
 def node_turn(
-    seconds: float, parameters: Sequence[str] = (), pictures: Sequence[str] = ()
+    seconds: float,
+    parameters: Sequence[str] = (),
+    pictures: Sequence[str] = (),
+    kind: str = "jpeg",
 ) -> NodeTurn:
     """Run the node against a rig.
 
@@ -71,6 +82,7 @@ def node_turn(
         seconds: Of images.
         parameters: Of the node, as `name:=value`.
         pictures: Topics of CompressedImage that the rig's process listens to.
+        kind: What the rig sends, a key of `JPEGS`.
     """
     environment = {**PROCESS_ENVIRONMENT, **os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
     command = [sys.executable, "-m", "benchmarks.load_subjects", "node", "jpeg"]
@@ -78,13 +90,13 @@ def node_turn(
         command += ["-p", parameter]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        return _drive(seconds, child.pid, pictures)
+        return _drive(seconds, child.pid, pictures, kind)
     finally:
         child.terminate()
         child.wait(10)
 
 
-def _drive(seconds: float, node_pid: int, pictures: Sequence[str]) -> NodeTurn:
+def _drive(seconds: float, node_pid: int, pictures: Sequence[str], kind: str) -> NodeTurn:
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN)
     node = rclpy.create_node("rig", context=context)
@@ -102,7 +114,7 @@ def _drive(seconds: float, node_pid: int, pictures: Sequence[str]) -> NodeTurn:
     node.create_subscription(DiagnosticArray, "/detector/latency", keep, 100)
     for topic in pictures:
         node.create_subscription(CompressedImage, topic, lambda _: seen.append(None), 10)
-    cycles = _publish_cycles(Rig(node, "jpeg"), executor, seconds)
+    cycles = _publish_cycles(Rig(node, kind), executor, seconds)
     answered = len(stages.get("total", []))
     node.destroy_node()
     rclpy.shutdown(context=context)

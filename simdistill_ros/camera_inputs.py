@@ -213,9 +213,10 @@ class CameraInputs:
         )
 
     def _emit(self, sets: list[MessageSet]) -> None:
-        if sets:  # a calibration may come after its image
+        if sets:  # a camera's first calibration may come after its first image
             for camera in self._infos:
-                self._take_infos(camera)
+                if self._calibrations.get(camera) is None:
+                    self._take_infos(camera)
         for messages in sets:
             self._on_set(messages)
 
