@@ -41,6 +41,7 @@ setup(
         "console_scripts": [
             "build_engines = simdistill_ros.build_engines:main",
             "demo = simdistill_ros.replay.demo:main",
+            "detect = simdistill_ros.detect.cli:main",
             "detector_node = simdistill_ros.detector_node:main",
             "doctor = simdistill_ros.doctor.cli:main",
             "generate_scenes = simdistill_ros.scenes.generate:main",

@@ -12,11 +12,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import CompressedImage
 
+from benchmarks.bench_detector import jpeg_image
 from benchmarks.load_rig import OFFSETS_MS, PERIOD_MS, Rig
 from benchmarks.machine import percentiles
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
@@ -25,44 +30,110 @@ DOMAIN = 97
 WARM_UP_SETS = 6
 
 
-def bench_node(seconds: float, jpeg_scaling: str = "exact") -> dict[str, Any]:
-    """Return percentiles of the node's stages, milliseconds, and how many sets were answered."""
+@dataclass
+class NodeTurn:
+    """One run of the node against a rig.
+
+    Attributes:
+        seconds: Its length.
+        cycles: Sets that were sent.
+        stages_ms: Milliseconds of each stage, by set, after a warm-up.
+        answered: Sets that were answered after it.
+        pictures: Messages on the topics that were listened to besides.
+        cores: Processor time of the node after the warm-up over the time that passed.
+    """
+
+    seconds: float
+    cycles: int
+    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    answered: int = 0
+    pictures: int = 0
+    cores: float = 0.0
+
+
+def bench_node(seconds: float, jpeg_scaling: str = "exact", kind: str = "jpeg") -> dict[str, Any]:
+    """Return percentiles of the node's stages, milliseconds, and how many sets were answered.
+
+    Args:
+        seconds: Length of the run.
+        jpeg_scaling: The node's `input.jpeg_scaling`.
+        kind: Key of `JPEGS`.
+    """
+    turn = node_turn(seconds, (f"input.jpeg_scaling:={jpeg_scaling}",), kind=kind)
+    return {
+        "what": "stub backend, six 1600x900 JPEG cameras at 12 Hz, another process",
+        "cycles": turn.cycles,
+        "answered": turn.answered + WARM_UP_SETS,
+        "stages_ms": {stage: percentiles(kept) for stage, kept in turn.stages_ms.items()},
+        "jpeg_scaling": jpeg_scaling,
+        "jpeg_kB": round(len(jpeg_image(0, kind)) / 1000),
+    }
+
+
+def node_turn(
+    seconds: float,
+    parameters: Sequence[str] = (),
+    pictures: Sequence[str] = (),
+    kind: str = "jpeg",
+) -> NodeTurn:
+    """Run the node against a rig.
+
+    Args:
+        seconds: Of images.
+        parameters: Of the node, as `name:=value`.
+        pictures: Topics of CompressedImage that the rig's process listens to.
+        kind: What the rig sends, a key of `JPEGS`.
+    """
     environment = {**PROCESS_ENVIRONMENT, **os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
     command = [sys.executable, "-m", "benchmarks.load_subjects", "node", "jpeg"]
-    command += ["-p", f"input.jpeg_scaling:={jpeg_scaling}"]
+    for parameter in parameters:
+        command += ["-p", parameter]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        return {**_drive(seconds), "jpeg_scaling": jpeg_scaling}
+        return _drive(seconds, child.pid, pictures, kind)
     finally:
         child.terminate()
         child.wait(10)
 
 
-def _drive(seconds: float) -> dict[str, Any]:
+def _drive(seconds: float, node_pid: int, pictures: Sequence[str], kind: str) -> NodeTurn:
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN)
     node = rclpy.create_node("rig", context=context)
     executor = rclpy.executors.SingleThreadedExecutor(context=context)
     executor.add_node(node)
     stages: dict[str, list[float]] = {}
+    seen: list[Any] = []
+    marks: list[tuple[float, float]] = []  # when, and the node's processor time by then
 
     def keep(message: DiagnosticArray) -> None:
+        marks.append((time.monotonic(), _cpu_s(node_pid)))
         for value in message.status[0].values:
             stages.setdefault(value.key.removesuffix("_ms"), []).append(float(value.value))
 
     node.create_subscription(DiagnosticArray, "/detector/latency", keep, 100)
-    cycles = _publish_cycles(Rig(node, "jpeg"), executor, seconds)
+    for topic in pictures:
+        node.create_subscription(CompressedImage, topic, lambda _: seen.append(None), 10)
+    cycles = _publish_cycles(Rig(node, kind), executor, seconds)
     answered = len(stages.get("total", []))
     node.destroy_node()
     rclpy.shutdown(context=context)
     if answered <= WARM_UP_SETS:
         raise RuntimeError(f"{answered} of {cycles} sets were answered: the machine is overloaded")
-    return {
-        "what": "stub backend, six 1600x900 JPEG cameras at 12 Hz, another process",
-        "cycles": cycles,
-        "answered": answered,
-        "stages_ms": {stage: percentiles(kept[WARM_UP_SETS:]) for stage, kept in stages.items()},
-    }
+    (first_s, first_cpu_s), (last_s, last_cpu_s) = marks[WARM_UP_SETS - 1], marks[-1]
+    return NodeTurn(
+        seconds=seconds,
+        cycles=cycles,
+        stages_ms={stage: kept[WARM_UP_SETS:] for stage, kept in stages.items()},
+        answered=answered - WARM_UP_SETS,
+        pictures=len(seen),
+        cores=(last_cpu_s - first_cpu_s) / (last_s - first_s),
+    )
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _publish_cycles(rig: Rig, executor: Any, seconds: float) -> int:

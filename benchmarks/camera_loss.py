@@ -19,6 +19,8 @@ from typing import Any
 
 from benchmarks.lost_cameras import Loss, blackened, blanked, held
 from benchmarks.machine import describe_machine
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import Outcome, run_command
 from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.boxes import Detections, empty_detections
 from simdistill_ros.core.coverage import is_seen, sectors_of
@@ -50,28 +52,37 @@ class Scored:
     held_ages_ms: list[float] = field(default_factory=list)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Measure, print and save the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks camera_loss", description=__doc__)
-    parser.add_argument("--dataroot", required=True)
-    parser.add_argument("--version", default="v1.0-mini")
-    parser.add_argument("--split", default=None, help="default: all scenes of the dataroot")
-    parser.add_argument("--scenes", default="", help="comma-separated; default: all of the split")
-    parser.add_argument("--model", default="tiny", help="model, package folder, or oracle")
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--most", type=int, default=3, help="cameras lost at most (default: 3)")
-    parser.add_argument("--hold-s", type=float, default=0.6, help="keyframes are 0.5 s apart")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, default=0, help="samples a scene; 0: all")
-    parser.add_argument("--out", type=Path, default=Path("out/camera_loss"))
+NAME = "python -m benchmarks camera_loss"
+EXAMPLES = ((f"{NAME} --dataroot DATA --model out/mine --most 1", "each camera lost alone"),)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print and save the table; return the exit status."""
+    parser = command_parser(NAME, __doc__, EXAMPLES, completes=False)
+    add = parser.add_argument
+    add("--dataroot", required=True, help="nuScenes folder (samples, sweeps, tables)")
+    add("--version", default="v1.0-mini", help="table folder (default %(default)s)")
+    add("--split", default=None, help="default: all scenes of the dataroot")
+    add("--scenes", default="", help="comma-separated; default: all of the split")
+    add("--model", default="tiny", help="model, package folder, or oracle (default %(default)s)")
+    add("--backend", default="auto", help="default %(default)s")
+    add("--device", default="cpu", help="default %(default)s")
+    add("--most", type=int, default=3, help="cameras lost at most (default: 3)")
+    add("--hold-s", type=float, default=0.6, help="keyframes are 0.5 s apart (default: 0.6)")
+    add("--seed", type=int, default=0, help="default %(default)s")
+    add("--limit", type=int, default=0, help="samples a scene; 0: all")
+    add("--out", type=Path, default=Path("out/camera_loss"), help="default %(default)s")
     arguments = parser.parse_args(argv)
+    return run_command(NAME, arguments, lambda: _measure_and_keep(arguments))
+
+
+def _measure_and_keep(arguments: argparse.Namespace) -> Outcome:
     result = measure(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "camera_loss.json").write_text(json.dumps(result, indent=2) + "\n")
     table = render(result)
     (arguments.out / "camera_loss.md").write_text(table)
-    print(table)
+    return Outcome(table, result)
 
 
 def losses(most: int, seed: int, hold_ns: int) -> list[Loss]:

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way from six JPEGs to boxes on this CPU, in turn, beside the textbook's.
 
-    python -m benchmarks detector                   # the shipped tiny, exported and quantised here
-    python -m benchmarks detector --model out/package
-
 The textbook decodes at full size, runs the network in eager PyTorch and lifts by outer product. The
 one that ours is compared with runs in a process whose environment sets nothing, because the
 allocator's settings are one of our measures; the same in our own process is a row of its own.
@@ -17,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path as FilePath
 from typing import Any
@@ -29,6 +25,7 @@ from benchmarks.bench_detector import WIDTH, K, ring_pose
 from benchmarks.frame_times import STAGES, WARM_UP, Path, camera_jpegs, scaled
 from benchmarks.speed_package import exported_for_speed, int8_for_speed
 from benchmarks.textbook_detector import TextbookBackend, TextbookProcess, textbook_path
+from simdistill_ros.command_line.parser import command_parser
 from simdistill_ros.core.backends.base import Backend, BackendError
 from simdistill_ros.core.backends.choose import FP32, backends
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
@@ -127,11 +124,16 @@ def _median(times_ms: dict[str, list[float]], stage: str) -> float:
     return float(np.median(times_ms[stage][WARM_UP:]))
 
 
-def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the options of `python -m benchmarks detector`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks detector")
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m benchmarks detector`."""
+    name = "python -m benchmarks detector"
+    examples = [
+        (name, "the shipped tiny, exported and quantised here"),
+        (f"{name} --model out/package --no-save", "an exported package"),
+    ]
+    parser = command_parser(name, __doc__, examples, completes=False)
     parser.add_argument("--model", default="tiny", help="model or package (default: tiny)")
     parser.add_argument("--rounds", type=int, default=25, help="frames of each path (default: 25)")
     parser.add_argument("--threads", type=int, default=2, help="decoding threads (default: 2)")
     parser.add_argument("--no-save", action="store_true", help="only print the numbers")
-    return parser.parse_args(argv)
+    return parser

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What undoing ego motion between the cameras is worth, and what it costs.
 
-    python -m benchmarks ego_motion --dataroot DATA --version v1.0-mini
-
 Worth: annotated objects are put where each image shows them, once with the pose of its own stamp
 (`fixed_frame` set) and once as if all images were of the newest stamp (`fixed_frame` empty). The
 distance between both is the box error that compensation removes. Cost: the time to make the pooling
@@ -20,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import percentiles
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import Outcome, run_command
 from simdistill_ros.core.camera import project_points
 from simdistill_ros.core.detector import Detector
 from simdistill_ros.core.frames import FloatArray, inverse, transform_points
@@ -38,29 +38,43 @@ from simdistill_ros.replay.nuscenes_reader import (
 SPEEDS_MPS = ((0.0, 1.0), (1.0, 5.0), (5.0, 10.0), (10.0, 50.0))
 
 
-def main(argv: Sequence[str]) -> None:
-    """Measure and print both."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks ego_motion")
-    parser.add_argument("--dataroot", required=True)
-    parser.add_argument("--version", default="v1.0-mini")
-    parser.add_argument("--model", default="tiny")
-    parser.add_argument("--rounds", type=int, default=30)
+NAME = "python -m benchmarks ego_motion"
+EXAMPLES = ((f"{NAME} --dataroot DATA", "what ego motion costs, and what undoing it costs"),)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and print both; return the exit status."""
+    parser = command_parser(NAME, __doc__, EXAMPLES, completes=False)
+    add = parser.add_argument
+    add("--dataroot", required=True, help="nuScenes folder (samples, sweeps, tables)")
+    add("--version", default="v1.0-mini", help="table folder (default %(default)s)")
+    add("--model", default="tiny", help="default %(default)s")
+    add("--rounds", type=int, default=30, help="default %(default)s")
     arguments = parser.parse_args(argv)
+    return run_command(NAME, arguments, lambda: _measure(arguments))
+
+
+def _measure(arguments: argparse.Namespace) -> Outcome:
     nusc = load_nuscenes(arguments.dataroot, arguments.version)
     scenes = select_scenes(nusc)
-    print("| speed, m/s | objects in images | error without, m: p50 | p95 | largest |")
-    print("|---|---|---|---|---|")
+    lines = ["| speed, m/s | objects in images | error without, m: p50 | p95 | largest |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    rows = []
     speeds, errors = _errors(nusc, scenes)
     for low, high in SPEEDS_MPS:
         own = errors[(speeds >= low) & (speeds < high)]
         if len(own):
-            numbers = [np.percentile(own, 50), np.percentile(own, 95), own.max()]
-            print(
-                f"| {low:g} to {high:g} | {len(own)} | " + " | ".join(f"{n:.3f}" for n in numbers)
+            p50, p95 = np.percentile(own, [50, 95])
+            rows.append({"speed_mps": [low, high], "objects": len(own), "p50_m": float(p50),
+                         "p95_m": float(p95), "largest_m": float(own.max())})  # fmt: skip
+            lines.append(
+                f"| {low:g} to {high:g} | {len(own)} | {p50:.3f} | {p95:.3f} | {own.max():.3f} |"
             )
     detector = detector_of_model(arguments.model)
     token = samples_of_scene(nusc, scenes[0])[0].token
-    print("pooling tables, ms:", _table_times(detector, nusc, token, arguments.rounds))
+    times = _table_times(detector, nusc, token, arguments.rounds)
+    lines.append(f"pooling tables, ms: {times}")
+    return Outcome("\n".join(lines), {"errors": rows, "pooling_tables_ms": times})
 
 
 def _errors(nusc: Any, scenes: Sequence[str]) -> tuple[FloatArray, FloatArray]:

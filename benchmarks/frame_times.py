@@ -21,8 +21,6 @@ from simdistill_ros.core.snapshot import Snapshot, View
 WARM_UP = 2
 NETWORK_STAGES = ("preprocess", "inference", "decode")
 STAGES = ("images", *NETWORK_STAGES, "frame", "period", "processor")
-# Fine noise that gives JPEGs of the size of nuScenes' (median of 486 real ones: 139 kB).
-NOISE = 1
 MakeView = Callable[[str, int, bytes], View]
 Jpegs = dict[str, bytes]
 
@@ -55,7 +53,7 @@ class Path:
 
 def camera_jpegs(detector: Detector) -> Jpegs:
     """Return a JPEG for each camera."""
-    return {camera: jpeg_image(index, NOISE) for index, camera in enumerate(detector.cameras)}
+    return {camera: jpeg_image(index) for index, camera in enumerate(detector.cameras)}
 
 
 def full_size(camera: str, index: int, jpeg: bytes) -> View:

@@ -41,15 +41,19 @@ CONNECT_S = 120.0
 
 def image_topic(camera: str, kind: str) -> str:
     """Return the node's default topic."""
-    return f"{camera}/image_rect" + ("_compressed" if kind == "jpeg" else "")
+    return f"{camera}/image_rect" + ("" if kind == "raw" else "_compressed")
 
 
 def image_message(kind: str, seed: int) -> Any:
-    """Return an image without header; its bytes are a plain array, which rclpy takes as it is."""
-    jpeg = jpeg_image(seed)
-    if kind == "jpeg":
-        return CompressedImage(format="jpeg", data=array.array("B", jpeg))
-    pixels = cv2.cvtColor(decode_jpeg_png(jpeg), cv2.COLOR_RGB2BGR)
+    """Return an image without header; its bytes are a plain array, which rclpy takes as it is.
+
+    Args:
+        kind: `raw`, or the kind of JPEG.
+        seed: What it shows.
+    """
+    if kind != "raw":
+        return CompressedImage(format="jpeg", data=array.array("B", jpeg_image(seed, kind)))
+    pixels = cv2.cvtColor(decode_jpeg_png(jpeg_image(seed)), cv2.COLOR_RGB2BGR)
     return Image(
         height=HEIGHT,
         width=WIDTH,
@@ -64,7 +68,7 @@ class Rig:
 
     def __init__(self, node: Any, kind: str) -> None:
         """Create publishers and messages."""
-        message_kind = CompressedImage if kind == "jpeg" else Image
+        message_kind = Image if kind == "raw" else CompressedImage
         self._infos = {
             camera: node.create_publisher(
                 CameraInfo, f"{camera}/camera_info", qos_profile_sensor_data

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.bench_detector import jpeg_image
-from benchmarks.frame_times import NOISE, scaled
+from benchmarks.frame_times import scaled
 from simdistill_ros.core.backends.base import HeadMaps
 from simdistill_ros.core.backends.onnxruntime_backend import OnnxRuntimeBackend
 from simdistill_ros.core.detector import Detector
@@ -77,9 +77,7 @@ def _examples(card: ModelCard) -> list[tuple[npt.NDArray[np.uint8], PoolingTable
         for number in range(EXAMPLES):
             first = number * len(detector.cameras)
             views = pool.map(
-                lambda slot, first=first: make_view(
-                    slot[1], slot[0], jpeg_image(first + slot[0], NOISE)
-                ),
+                lambda slot, first=first: make_view(slot[1], slot[0], jpeg_image(first + slot[0])),
                 enumerate(detector.cameras),
             )
             detector.detect(Snapshot(0, tuple(views)))

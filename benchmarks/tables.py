@@ -43,6 +43,7 @@ def _page(run: dict[str, Any]) -> str:
         ("detector", "Detector, six JPEGs in, boxes out"),
         ("node", "Node overhead"),
         ("node_near", "Node overhead, JPEGs decoded smaller"),
+        ("node_heavy", "Node overhead, JPEGs that compress little"),
     ):
         if name in run:
             lines += [f"### {title}\n", _facts(run[name]), *_stage_table(run[name]["stages_ms"])]

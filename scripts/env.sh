@@ -22,6 +22,7 @@ export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-67108864}"
 
 # Network threads that wait sleep instead of spinning.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"
 
 # Left by a python of another environment with ROS wheels; ours would not find its libraries.
 if [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ]; then

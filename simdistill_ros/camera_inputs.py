@@ -18,6 +18,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from simdistill_ros.camera_info_reader import CameraInfoReader
 from simdistill_ros.conversions import stamp_ns_from_msg, transform_from_msg
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.health import Health
@@ -25,16 +26,16 @@ from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import ImageSync
 from simdistill_ros.parameters import CameraTopics, InputParameters
+from simdistill_ros.polled_subscription import PolledSubscription
+from simdistill_ros.qos_events import subscription_events
 from simdistill_ros.recalibration import CalibrationStore
 from simdistill_ros.snapshot_builder import MessageSet, Received
 
-try:  # Iron and later
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 # Cameras may be exposed a little ahead of this computer's clock, not further.
 FUTURE_NS = 500_000_000
+# Calibrations that can wait to be taken: those of 100 Hz, taken at 10 Hz.
+INFO_DEPTH = 10
+LOOK_PERIOD_NS = 1_000_000_000
 TF_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 TF_STATIC_QOS = QoSProfile(
     depth=100,
@@ -51,10 +52,14 @@ class TransformInput:
         self._transforms = transforms
         self._health = health
         self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", partial(self._store, static=False), TF_QOS),
             node.create_subscription(
-                TFMessage, "/tf_static", partial(self._store, static=True), TF_STATIC_QOS
-            ),
+                TFMessage,
+                topic,
+                partial(self._store, static=static),
+                qos,
+                event_callbacks=subscription_events(partial(self._on_refused_qos, topic)),
+            )
+            for topic, qos, static in (("/tf", TF_QOS, False), ("/tf_static", TF_STATIC_QOS, True))
         ]
 
     def destroy(self, node: Any) -> None:
@@ -62,6 +67,13 @@ class TransformInput:
         for subscription in self._subscriptions:
             node.destroy_subscription(subscription)
         self._subscriptions.clear()
+
+    def _on_refused_qos(self, topic: str, policy: str) -> None:
+        self._health.fault(
+            "sync",
+            "incompatible_qos",
+            f"a publisher of {topic} does not offer the QoS that this node asks for ({policy})",
+        )
 
     def _store(self, message: TFMessage, *, static: bool) -> None:
         for transform in message.transforms:
@@ -99,46 +111,49 @@ class CameraInputs:
         self._calibrations = calibrations
         self._health = health
         self._on_set = on_set
+        self._info_readers = {camera.name: CameraInfoReader() for camera in cameras}
         self._subscriptions: list[Any] = []
+        self._infos: dict[str, PolledSubscription] = {}
+        self._looked_ns = 0
         for camera in cameras:
             self._subscribe(node, camera, options)
 
     def _subscribe(self, node: Any, camera: CameraTopics, options: InputParameters) -> None:
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=options.depth,
-            reliability=ReliabilityPolicy.RELIABLE
-            if options.reliability == "reliable"
-            else ReliabilityPolicy.BEST_EFFORT,
+        topic = camera.image_topic
+        self._subscriptions.append(
+            node.create_subscription(
+                CompressedImage if options.compressed else Image,
+                topic,
+                partial(self._on_image, camera.name),
+                _qos(options, options.depth),
+                event_callbacks=subscription_events(
+                    partial(self._on_refused_qos, camera.name, topic)
+                ),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
         )
-        image_kind = CompressedImage if options.compressed else Image
-        for kind, topic, callback in (
-            (image_kind, camera.image_topic, partial(self._on_image, camera.name)),
-            (CameraInfo, camera.camera_info_topic, partial(self._on_info, camera.name)),
-        ):
-            events = SubscriptionEventCallbacks(
-                incompatible_qos=partial(self._on_incompatible_qos, camera.name, topic)
-            )
-            self._subscriptions.append(
-                node.create_subscription(
-                    kind,
-                    topic,
-                    callback,
-                    qos,
-                    event_callbacks=events,
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
-            )
+        self._infos[camera.name] = PolledSubscription(
+            node, CameraInfo, camera.camera_info_topic, _qos(options, INFO_DEPTH)
+        )
 
     def destroy(self, node: Any) -> None:
         """Unsubscribe from all."""
         for subscription in self._subscriptions:
             node.destroy_subscription(subscription)
+        for infos in self._infos.values():
+            node.destroy_subscription(infos.subscription)
         self._subscriptions.clear()
+        self._infos.clear()
 
     def poll(self) -> None:
-        """Give up sets that waited too long; call it a few times a second."""
-        self._emit(self._sync.poll(time.monotonic_ns()))
+        """Take calibrations, give up sets that waited too long; call it a few times a second."""
+        now_ns = time.monotonic_ns()
+        for camera in self._infos:
+            self._take_infos(camera)
+        self._emit(self._sync.poll(now_ns))
+        if now_ns - self._looked_ns > LOOK_PERIOD_NS:
+            self._looked_ns = now_ns
+            self._look_for_refused_infos()
 
     def _on_image(self, camera: str, message: Any) -> None:
         now_ns = time.monotonic_ns()
@@ -151,15 +166,33 @@ class CameraInputs:
             return
         self._losses[camera].image(stamp_ns, len(message.data))
         self._check_future(camera, stamp_ns)
+        self._take_infos(camera)
         image = self._preparer.submit(camera, message)
         received = Received(image, message.header.frame_id, stamp_ns, now_ns)
         self._emit(self._sync.add(camera, received, now_ns))
 
-    def _on_info(self, camera: str, message: CameraInfo) -> None:
-        self._calibrations.put(camera, message)
-        raw_bytes = 3 * message.width * message.height
-        stamp_ns = stamp_ns_from_msg(message.header.stamp)
+    def _take_infos(self, camera: str) -> None:
+        for data in self._infos[camera].take():
+            self._on_info(camera, data)
+
+    def _on_info(self, camera: str, data: bytes) -> None:
+        try:
+            info, stamp_ns = self._info_readers[camera].read(data)
+        except ValueError as error:
+            self._health.fault(camera, "bad_camera_info", str(error))
+            return
+        self._calibrations.put(camera, info)
+        raw_bytes = 3 * info.width * info.height
         self._losses[camera].info(stamp_ns, time.monotonic_ns(), raw_bytes)
+
+    def _look_for_refused_infos(self) -> None:
+        for camera, infos in self._infos.items():
+            if self._calibrations.get(camera) is not None:
+                continue
+            refusal = infos.refusal()
+            if refusal:
+                topic = infos.subscription.topic_name
+                self._on_refused_qos(camera, topic, refusal)
 
     def _check_future(self, camera: str, stamp_ns: int) -> None:
         now_ns = self._ros_now_ns()
@@ -171,15 +204,27 @@ class CameraInputs:
                 "synchronise the clocks, or set use_sim_time for a bag",
             )
 
-    def _on_incompatible_qos(self, camera: str, topic: str, event: Any) -> None:
-        policy = getattr(event, "last_policy_kind", "unknown")
+    def _on_refused_qos(self, camera: str, topic: str, policy: str) -> None:
         self._health.fault(
             camera,
             "incompatible_qos",
-            f"the publisher of {topic} offers a QoS (policy {policy}) that this subscription "
-            "refuses; set input.reliability or qos_overrides",
+            f"a publisher of {topic} does not offer the QoS that this subscription asks for "
+            f"({policy}); set input.reliability or qos_overrides",
         )
 
     def _emit(self, sets: list[MessageSet]) -> None:
+        if sets:  # a camera's first calibration may come after its first image
+            for camera in self._infos:
+                if self._calibrations.get(camera) is None:
+                    self._take_infos(camera)
         for messages in sets:
             self._on_set(messages)
+
+
+def _qos(options: InputParameters, depth: int) -> QoSProfile:
+    is_reliable = options.reliability == "reliable"
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if is_reliable else ReliabilityPolicy.BEST_EFFORT,
+    )

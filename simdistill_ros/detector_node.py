@@ -16,6 +16,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -95,12 +96,18 @@ class DetectorNode(LifecycleNode):
         self._transforms = TransformTree(self._settings.tf_cache_ns)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         period_s = self._settings.diagnostics_period_ns / 1e9
+        # Simulated time may stand still, or never begin: the node speaks all the same.
+        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics_timer = self.create_timer(
-            period_s, unless_ended(self.context, self.publish_diagnostics)
+            period_s,
+            unless_ended(self.context, self.publish_diagnostics),
+            clock=self._steady_clock,
         )
         self._monitor = Monitor(self, self.health, self._parts)
         self._watch_timer = self.create_timer(
-            WATCH_PERIOD_S, unless_ended(self.context, self._monitor.watch)
+            WATCH_PERIOD_S,
+            unless_ended(self.context, self._monitor.watch),
+            clock=self._steady_clock,
         )
 
     def autostart(self) -> bool:
@@ -163,7 +170,7 @@ class DetectorNode(LifecycleNode):
             ros_now_ns=lambda: int(self.get_clock().now().nanoseconds),
             on_set=self._pipeline.submit,
         )
-        self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll)
+        self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self._steady_clock)
         self._phase = "active"
         self.get_logger().info(f"active: {len(self._cameras)} cameras, results on ~/detections")
         return TransitionCallbackReturn.SUCCESS

@@ -52,6 +52,11 @@ def environment_findings(
             "neither OMP_WAIT_POLICY nor OMP_NUM_THREADS is set: idle network threads spin and "
             f"slow decoding down; start with OMP_WAIT_POLICY={policy}"
         )
+    if "OPENBLAS_NUM_THREADS" not in environment:
+        findings.append(
+            "OPENBLAS_NUM_THREADS is not set: an idle thread of numpy's matrix library spins and "
+            "keeps a core busy; start with OPENBLAS_NUM_THREADS=1"
+        )
     return findings
 
 

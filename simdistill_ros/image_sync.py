@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from simdistill_ros.conversions import header_to_msg
 from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy
 from simdistill_ros.core.stamp_places import Misplaced
-from simdistill_ros.core.sync import SyncedSet, Synchronizer
+from simdistill_ros.core.sync import Synchronizer
 from simdistill_ros.core.sync_counters import SyncCounters
+from simdistill_ros.core.sync_sets import SyncedSet
 from simdistill_ros.health import Health
 from simdistill_ros.parameters import ParameterError, SyncParameters
 from simdistill_ros.snapshot_builder import MessageSet, Received

@@ -55,16 +55,6 @@ class OutputQuality:
         """How much of the horizon no image shows, degrees."""
         return float((self.newest_ns < 0).mean() * 360)
 
-    def seen(self, detections: Detections) -> npt.NDArray[np.bool_]:
-        """Tell which boxes, in the ego frame, lie where an image looks.
-
-        With no camera missing it is all of them: the small gaps of a whole set are the model's
-        business, it was trained with them.
-        """
-        if not self.missing:
-            return np.ones(len(detections), dtype=np.bool_)
-        return is_seen(self.sectors, detections.centers_m[:, :2])
-
     def doubts(self) -> list[str]:
         """Return what is not as it should be, in words."""
         doubts = []
@@ -88,6 +78,17 @@ def quality_of(snapshot: Snapshot, *, is_recalibrating: bool = False) -> OutputQ
         newest_ns=newest_stamps_ns(sectors, directions_rad()),
         is_recalibrating=is_recalibrating,
     )
+
+
+def seen_boxes(snapshot: Snapshot, detections: Detections) -> npt.NDArray[np.bool_]:
+    """Tell which boxes, in the ego frame, lie where an image of the snapshot looks.
+
+    With no camera missing it is all of them: the small gaps of a whole set are the model's
+    business, it was trained with them.
+    """
+    if not snapshot.missing:
+        return np.ones(len(detections), dtype=np.bool_)
+    return is_seen(sectors_of(snapshot.views), detections.centers_m[:, :2])
 
 
 def coverage_to_msg(quality: OutputQuality, frame: str) -> LaserScan:

@@ -8,6 +8,7 @@ Pictures are the business of `overlays.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from simdistill_ros.core.class_colors import color_of_class
 from simdistill_ros.output_quality import OutputQuality, coverage_to_msg, quality_to_msg
 from simdistill_ros.overlays import Overlays
 from simdistill_ros.parameters import OverlayParameters
+from simdistill_ros.qos_events import publisher_events, warn_of_refusal
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 ARROW_SECONDS = 1.0
@@ -52,6 +54,7 @@ class Outputs:
                 kind,
                 f"~/{name}",
                 OUTPUT_QOS,
+                event_callbacks=publisher_events(partial(warn_of_refusal, node, name)),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for name, kind in (
@@ -66,23 +69,22 @@ class Outputs:
         # None: a display may still show what an earlier run of the node left there.
         self._shown: set[tuple[str, int]] | None = None
 
-    def publish(
-        self,
-        detections: Detections,
-        marker_lifetime_ns: int,
-        seen: npt.NDArray[np.bool_] | None = None,
+    def publish_detections(
+        self, detections: Detections, seen: npt.NDArray[np.bool_] | None = None
     ) -> None:
         """Publish one snapshot's detections; an empty array when there are none.
 
         Args:
             detections: The boxes.
-            marker_lifetime_ns: How long markers stay.
             seen: (M,) which boxes lie where an image looks; None: all.
         """
         self._publishers["velocities"].publish(velocities_to_msg(detections, seen))
         self._publishers["detections"].publish(detections_to_msg(detections))
+
+    def publish_markers(self, detections: Detections, lifetime_ns: int) -> None:
+        """Draw the boxes, if anybody looks; they stay for a lifetime."""
         if self._publishers["markers"].get_subscription_count():
-            markers, self._shown = markers_of(detections, marker_lifetime_ns, self._shown)
+            markers, self._shown = markers_of(detections, lifetime_ns, self._shown)
             self._publishers["markers"].publish(markers)
 
     def publish_quality(self, quality: OutputQuality, unseen: int, frame: str, node: str) -> None:

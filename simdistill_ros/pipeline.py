@@ -17,7 +17,7 @@ from simdistill_ros.core.transform_tree import TransformError, TransformTree
 from simdistill_ros.health import Health, InputFault
 from simdistill_ros.image_preparation import ImagePreparer, SourceImage
 from simdistill_ros.latency import LatencyWindow
-from simdistill_ros.output_quality import quality_of
+from simdistill_ros.output_quality import quality_of, seen_boxes
 from simdistill_ros.outputs import Outputs
 from simdistill_ros.overlays import OverlayJob
 from simdistill_ros.parameters import LiveParameters, NodeParameters
@@ -141,11 +141,10 @@ class Pipeline:
         built_ns = time.monotonic_ns()
         for camera in messages.fresh.keys() - set(snapshot.missing):
             self._health.good(camera)
-        quality = quality_of(snapshot, is_recalibrating=self._recalibration.is_pending)
         try:
             detections = self._detector.detect(snapshot, live.score_threshold)
             detections = best(detections, live.max_detections)
-            seen = quality.seen(detections)
+            seen = seen_boxes(snapshot, detections)
             unseen = int((~seen).sum())
             if live.suppresses_blind:
                 detections, seen = detections.select(seen), seen[seen]
@@ -155,8 +154,10 @@ class Pipeline:
             self._health.fault_from(fault)
             return
         detected_ns = time.monotonic_ns()
-        self._outputs.publish(detections, live.marker_lifetime_ns, seen)
+        self._outputs.publish_detections(detections, seen)
         published_ns = time.monotonic_ns()
+        self._outputs.publish_markers(detections, live.marker_lifetime_ns)
+        quality = quality_of(snapshot, is_recalibrating=self._recalibration.is_pending)
         frame = self._parameters.base_frame
         self._outputs.publish_quality(quality, unseen, frame, self._node_name)
         if self._outputs.overlays.is_due():

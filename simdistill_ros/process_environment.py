@@ -16,4 +16,7 @@ PROCESS_ENVIRONMENT = {
     # busy cores `tiny` took up to 4.8 s for a snapshot, sleeping 0.16 s. On cores of its own
     # spinning is faster (68 against 110 ms): set OMP_WAIT_POLICY=ACTIVE there.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # numpy's matrix library spins between products in threads of its own: at 12 Hz one of them kept
+    # a whole core busy, for matrices that one thread multiplies faster.
+    "OPENBLAS_NUM_THREADS": "1",
 }

@@ -38,6 +38,8 @@ class CalibrationStore:
         """Keep a CameraInfo: in use at once if it is the first, else when it was worked in."""
         with self._lock:
             active = self._active.get(camera)
+            if active is info and camera not in self._pending:
+                return
             if active is None or self.on_change is None or _content(active) == _content(info):
                 self._active[camera] = info
                 self._pending.pop(camera, None)

@@ -181,6 +181,8 @@ def _arrival_reason(situation: Situation, camera: CameraFacts) -> Reason | None:
         text = f"no image on {topic} for {age_s:.1f} s, though it still has a publisher"
         return Reason(camera.name, "silent", text)
     if not camera.has_info:
+        if health.last_cause == "incompatible_qos":
+            return Reason(camera.name, "incompatible_qos", health.last_message)
         topic = camera.camera_info_topic
         publishers = camera.info_publishers
         who = "nobody publishes it" if publishers == 0 else f"it has {publishers} publishers"

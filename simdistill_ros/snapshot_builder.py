@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from simdistill_ros.core.camera import CameraCalibration
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.missing_cameras import MissingCameras
 from simdistill_ros.core.snapshot import Snapshot, View
@@ -20,7 +22,7 @@ from simdistill_ros.core.transform_tree import TransformError, TransformTree, ch
 from simdistill_ros.health import InputFault
 from simdistill_ros.image_preparation import PendingImage
 from simdistill_ros.parameters import NodeParameters
-from simdistill_ros.recalibration import CalibrationStore, Recalibration
+from simdistill_ros.recalibration import CalibrationStore
 
 TRANSFORM_POLL_S = 0.005
 
@@ -63,6 +65,16 @@ class SnapshotFault(Exception):
         self.faults = faults
 
 
+class Mountings(Protocol):
+    """Says which mounting of a camera is in use."""
+
+    def pose(self, camera: str, newest: FloatArray, *, is_static: bool) -> FloatArray:
+        """Return the mounting to use, (4, 4) ego_from_cam, now that this one is the newest."""
+
+    def note(self, camera: str, calibration: CameraCalibration) -> None:
+        """Note the calibration that a camera's image is used with."""
+
+
 class SnapshotBuilder:
     """Build snapshots from sets of images."""
 
@@ -72,7 +84,7 @@ class SnapshotBuilder:
         calibrations: CalibrationStore,
         transforms: TransformTree,
         *,
-        recalibration: Recalibration,
+        recalibration: Mountings,
         stopping: Callable[[], bool],
         report: Callable[[InputFault], None],
     ) -> None:
@@ -108,7 +120,9 @@ class SnapshotBuilder:
         """
         deadline_ns = self._transform_deadline_ns()
         views, faults = [], []
-        for camera, received in messages.images.items():
+        # The newest image comes last: the others are placed while it is being prepared.
+        in_order = sorted(messages.images.items(), key=lambda item: item[1].arrival_ns)
+        for camera, received in in_order:
             try:
                 views.append(self._view(camera, received, messages.stamp_ns, deadline_ns))
             except InputFault as fault:

@@ -62,6 +62,12 @@ def test_spinning_network_threads_are_mentioned_unless_their_number_is_chosen() 
     assert findings({**environment, "OMP_NUM_THREADS": "1"}) == []
 
 
+def test_a_spinning_matrix_library_is_mentioned() -> None:
+    (finding,) = findings(without("OPENBLAS_NUM_THREADS"))
+
+    assert "OPENBLAS_NUM_THREADS=1" in finding
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

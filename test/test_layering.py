@@ -33,7 +33,14 @@ PARTS["tensorrt_engine"] = {"tensorrt_library"}
 GROUND = {"frames", "camera", "boxes", "snapshot", "sync", "transform_tree", "lift_geometry"}
 ABOVE_GROUND = {"model_card", "preprocess", "decode", "detector", "backends", "network"}
 # The modules that wire the node, and so know messages besides conversions.py.
-NODE_MODULES = {"conversions", "camera_inputs", "detector_node", "diagnostics", "outputs"}
+NODE_MODULES = {
+    "camera_info_reader",
+    "conversions",
+    "camera_inputs",
+    "detector_node",
+    "diagnostics",
+    "outputs",
+}
 NODE_MODULES |= {"output_quality", "overlays", "parameters", "parameter_changes"}
 NODE_MODULES |= {"doctor.message_types", "doctor.live"}
 

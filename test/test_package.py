@@ -194,7 +194,7 @@ def test_rviz_shows_six_cameras_detections_ground_truth_lidar_and_frames() -> No
     ]
     topics = {d["Topic"]["Value"] for d in displays if "Topic" in d}
     assert topics >= {f"/{camera}/image_rect" for camera in CAMERAS}
-    assert topics >= {"/detector/markers", "/nuscenes/ground_truth", "/lidar_top"}
+    assert topics >= {"/detector/markers", "/nuscenes/ground_truth_markers", "/lidar_top"}
     assert "rviz_default_plugins/TF" in {d["Class"] for d in displays}
 
 

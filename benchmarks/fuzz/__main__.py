@@ -25,6 +25,8 @@ from benchmarks.fuzz.packages import package_cases
 from benchmarks.fuzz.pictures import compressed_case, raw_case
 from benchmarks.fuzz.serialized import SerializedCases
 from benchmarks.fuzz.streams import StreamCases
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import FINE, FOUND, Outcome, run_command
 
 
 def message_cases(progress: Progress) -> Mapping[str, tuple[Case, float]]:
@@ -89,19 +91,30 @@ def describe(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+NAME = "python -m benchmarks fuzz"
+EXAMPLES = (
+    (f"{NAME} --messages 2000 --packages 100", "a short run"),
+    (f"{NAME} --seed 3 --out out/fuzz.json", "other cases, kept as JSON"),
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks fuzz", description=__doc__)
+    parser = command_parser(NAME, __doc__, EXAMPLES, completes=False)
     parser.add_argument("--messages", type=int, default=100_000, help="default %(default)s")
     parser.add_argument("--packages", type=int, default=10_000, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--out", type=Path, help="also write the report as JSON")
     arguments = parser.parse_args(argv)
+    return run_command(NAME, arguments, lambda: _fuzz(arguments))
+
+
+def _fuzz(arguments: argparse.Namespace) -> Outcome:
     report = fuzz(arguments.messages, arguments.packages, arguments.seed)
-    print(describe(report))
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    return int(any(report[name]["findings"] for name in ("messages", "packages")))
+    has_findings = any(report[name]["findings"] for name in ("messages", "packages"))
+    return Outcome(describe(report), report, FOUND if has_findings else FINE)
 
 
 if __name__ == "__main__":

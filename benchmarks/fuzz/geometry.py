@@ -114,7 +114,7 @@ class TransformCases:
     def _renew(self) -> None:
         self.tree = TransformTree(CACHE_NS)
         self.health = Health(lambda: 0, lambda line: None, 1)
-        node = SimpleNamespace(create_subscription=lambda kind, topic, callback, qos: callback)
+        node = SimpleNamespace(create_subscription=lambda kind, topic, callback, qos, **_: callback)
         self._input = TransformInput(node, self.tree, self.health)
         self._store(mounts(), static=True)
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from rclpy.serialization import serialize_message
 
 from benchmarks.fuzz.findings import require
 from benchmarks.fuzz.geometry import mutate_info
@@ -56,8 +57,25 @@ class QuietNode:
         return SimpleNamespace(value=self._values[name])
 
     def create_subscription(self, *arguments: Any, **options: Any) -> Any:
-        """Return something to keep."""
-        return object()
+        """Return a subscription to which nothing comes."""
+        return SimpleNamespace(handle=QuietHandle(), topic_name="", qos_profile=None)
+
+    def get_publishers_info_by_topic(self, topic: str) -> list[Any]:
+        """Return nobody."""
+        return []
+
+
+class QuietHandle:
+    """A subscription's handle from which nothing can be taken."""
+
+    def __enter__(self) -> None:
+        """Enter."""
+
+    def __exit__(self, *error: object) -> None:
+        """Leave."""
+
+    def take_message(self, kind: Any, raw: bool) -> None:
+        """Return no message."""
 
 
 class StreamCases:
@@ -107,7 +125,7 @@ class StreamCases:
             report=self.health.fault_from,
         )
         for camera in CAMERAS:
-            self._inputs._on_info(camera, camera_info(camera))
+            self._inputs._on_info(camera, serialize_message(camera_info(camera)))
         self._stamp_ns = START_NS
 
     def case(self, draw: Random) -> str:
@@ -127,7 +145,7 @@ class StreamCases:
                 info = camera_info(camera)
                 if draw.random() < 0.5:
                     mutate_info(info, draw)
-                self._inputs._on_info(camera, info)
+                self._inputs._on_info(camera, serialize_message(info))
         self._inputs.poll()
         self._require_that_all_is_counted()
         return self._build()

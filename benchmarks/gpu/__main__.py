@@ -8,36 +8,48 @@ import datetime
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import FINE, FOUND, Outcome, run_command
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PRECISIONS = ("fp16", "bf16", "fp32")
 
 
-def main() -> int:
-    """Run; returns 1 if a check failed and 2 if there is nothing to run on."""
-    arguments = _arguments()
+NAME = "python -m benchmarks.gpu"
+EXAMPLES = (
+    ("make gpu", "this machine's GPU; results go into benchmarks/results"),
+    (f"{NAME} --device cpu --quick", "the same code on the CPU, in a minute"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    return run_command(NAME, arguments, lambda: _check_and_measure(arguments))
+
+
+def _check_and_measure(arguments: argparse.Namespace) -> Outcome:
     try:
         import torch
     except ImportError:
-        print("make gpu: this Python has no torch; set GPU_PYTHON to one that has")
-        return 2
+        raise ValueError("this Python has no torch; set GPU_PYTHON to one that has") from None
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        print(
-            f"make gpu: torch {torch.__version__} of {sys.executable} sees no CUDA device. Run it "
+        raise ValueError(
+            f"torch {torch.__version__} of {sys.executable} sees no CUDA device. Run it "
             "on a machine with an NVIDIA GPU, its driver and a CUDA build of torch; "
             "`python -m benchmarks.gpu --device cpu --quick` runs the same code on the CPU."
         )
-        return 2
     results = run(arguments, torch.device(arguments.device))
-    path = save(results, arguments.out)
-    _print_table(results)
+    path = save(results, arguments.out or _default_folder(arguments.device))
     failed = [check["name"] for check in results["gpu_checks"] if not check["passed"]]
-    print(f"wrote {path}; {len(results['gpu_checks'])} checks, {len(failed)} failed")
-    for name in failed:
-        print(f"FAILED {name}")
-    return 1 if failed else 0
+    lines = [_table(results)]
+    lines.append(f"wrote {path}; {len(results['gpu_checks'])} checks, {len(failed)} failed")
+    lines += [f"FAILED {name}" for name in failed]
+    return Outcome("\n".join(lines), results, FOUND if failed else FINE)
 
 
 def run(arguments: argparse.Namespace, device: Any) -> dict[str, Any]:
@@ -176,22 +188,23 @@ def save(results: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def _print_table(results: dict[str, Any]) -> None:
+def _table(results: dict[str, Any]) -> str:
     from benchmarks.gpu_tables import gpu_sections
 
-    print("\n".join(gpu_sections(results)))
+    return "\n".join(gpu_sections(results))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make gpu", description=__doc__)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(NAME, __doc__, EXAMPLES, completes=False)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default cuda")
     parser.add_argument("--quick", action="store_true", help="small sizes, two rounds")
     parser.add_argument("--budget-s", type=float, default=480, help="seconds (default: 480)")
     parser.add_argument("--out", type=Path, help="folder of the JSON file")
-    arguments = parser.parse_args()
-    if arguments.out is None:
-        arguments.out = RESULTS if arguments.device == "cuda" else Path("out/benchmarks")
-    return arguments
+    return parser
+
+
+def _default_folder(device: str) -> Path:
+    return RESULTS if device == "cuda" else Path("out/benchmarks")
 
 
 if __name__ == "__main__":

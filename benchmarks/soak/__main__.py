@@ -32,6 +32,8 @@ from benchmarks.load_rig import OFFSETS_MS, _identity
 from benchmarks.soak.account import account_of, growth, problems
 from benchmarks.soak.stream import faults_of_block, hostile_stream
 from benchmarks.stub_backend import stub_detector
+from simdistill_ros.command_line.parser import command_parser
+from simdistill_ros.command_line.run import FINE, FOUND, Outcome, run_command
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 from simdistill_ros.replay.bag_storage import BagMessage
 from simdistill_ros.replay.faults.parse import format_fault
@@ -187,21 +189,28 @@ def _report(rig: Rig, memory: list[float], rate: float, seed: int) -> dict[str, 
     }
 
 
+NAME = "python -m benchmarks soak"
+EXAMPLES = ((f"{NAME} --minutes 5 --out out/soak.json", "a short run, kept as JSON"),)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks soak", description=__doc__)
+    parser = command_parser(NAME, __doc__, EXAMPLES, completes=False)
     parser.add_argument("--minutes", type=float, default=60, help="default %(default)s")
     parser.add_argument("--faults", type=float, default=3, help="times the ordinary rates (3)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--domain-id", type=int, default=96, help="DDS domain (%(default)s)")
     parser.add_argument("--out", type=Path, help="also write the report as JSON")
     arguments = parser.parse_args(argv)
+    return run_command(NAME, arguments, lambda: _soak(arguments))
+
+
+def _soak(arguments: argparse.Namespace) -> Outcome:
     report = soak(60 * arguments.minutes, arguments.faults, arguments.seed, arguments.domain_id)
     text = json.dumps(report, indent=2)
-    print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n")
-    return int(bool(report["problems"]))
+    return Outcome(text, report, FOUND if report["problems"] else FINE)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ from simdistill_ros.core.frames import FloatArray, angles_of, transform_points
 
 IntArray = npt.NDArray[np.int64]
 
+# Pairs of corners of `box_corners`: bottom, top, and what joins them.
+BOX_EDGES = (
+    (0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)
+)  # fmt: skip
 NUSCENES_CLASSES: tuple[str, ...] = (
     "car",
     "truck",

@@ -43,7 +43,7 @@ class BevGrid:
                 raise ValueError(f"BevGrid.{name}: expected low < high, got {(low, high)}")
         for name, span, cell in zip(("x", "y"), (self.x_m, self.y_m), self.cell_xy_m, strict=True):
             cells = (span[1] - span[0]) / cell if cell > 0 else 0.0
-            if round(cells) < 1 or abs(cells - round(cells)) > 1e-6:
+            if not math.isfinite(cells) or round(cells) < 1 or abs(cells - round(cells)) > 1e-6:
                 raise ValueError(
                     f"BevGrid.cell_xy_m: expected a cell that divides {name}_m {span}, got {cell}"
                 )
@@ -69,6 +69,10 @@ class DepthBins:
         """Refuse depths behind the camera and empty ranges."""
         if not (0 < self.start_m < self.stop_m and self.step_m > 0):
             raise ValueError(f"DepthBins: expected 0 < start_m < stop_m and step_m > 0, got {self}")
+        if not math.isfinite((self.stop_m - self.start_m) / self.step_m):
+            raise ValueError(
+                f"DepthBins: expected a number of bins that can be counted, got {self}"
+            )
 
     @property
     def count(self) -> int:

@@ -4,12 +4,13 @@
 Stamps and times are integer nanoseconds. There is no clock: the caller passes `now_ns` from a
 monotonic one. Not thread-safe: one thread calls `add` and `poll`.
 
-How it works. Stamps minus the camera's place in the firing order (`firing_phases.py`) coincide
-within a cycle. So an arriving item joins the open cycle whose start it matches, or opens one, and a
-cycle is handed out the moment its last item arrives. A cycle that lost an item is given up when a
-newer one is complete, when it times out or when too many are open; it is never completed with a
-neighbour's item. Until the firing order is known, items wait: for the second cycle as a rule, for
-the fourth where the rhythm leaves a doubt, or until the cameras pause.
+How it works. Stamps minus the camera's place in the firing order (`firing_phases.py`; when it is
+read anew: `firing_order.py`) coincide within a cycle. So an arriving item joins the open cycle
+whose start it matches, or opens one, and a cycle is handed out the moment its last item arrives. A
+cycle that lost an item is given up when a newer one is complete, when it times out or when too many
+are open; it is never completed with a neighbour's item. Until the firing order is known, items
+wait: for the second cycle as a rule, for the fourth where the rhythm leaves a doubt, or until the
+cameras pause.
 
 What is given up goes out all the same, marked as lacking cameras, where `missing_cameras.py` says
 so; a cycle that lacks only cameras known to be away goes out as soon as the rest is there.
@@ -19,70 +20,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from simdistill_ros.core.firing_phases import FiringPhases, PhaseEstimator, phases_of_one_set
+from simdistill_ros.core.firing_order import FiringOrder
+from simdistill_ros.core.firing_phases import FiringPhases, phases_of_one_set
 from simdistill_ros.core.missing_cameras import MissingCameras, MissingPolicy, Presence
-from simdistill_ros.core.stamp_places import (
-    Against,
-    ArrivalWatch,
-    Misplaced,
-    PlaceWatch,
-    misfit_of_set,
-)
+from simdistill_ros.core.stamp_places import Misplaced
+from simdistill_ros.core.stamp_watch import StampWatch
 from simdistill_ros.core.sync_counters import CameraCounters, MissingReport, SyncCounters
+from simdistill_ros.core.sync_sets import Cycle, Item, LastItems, SyncedSet, reach_ns, set_of
 from simdistill_ros.core.time_jumps import JumpDetector, StampKind
 
 T = TypeVar("T")
-
-CHECK_EVERY_SETS = 32  # how often the firing order is read anew while all goes well
-CHECK_AFTER_LOSSES = 2  # cycles without a match that make it doubtful
-
-
-@dataclass(frozen=True)
-class SyncedSet(Generic[T]):
-    """One item per camera, all of one cycle but for those that are held.
-
-    Attributes:
-        stamp_ns: Reference time: the newest item's, or the anchor camera's where one is set.
-        stamps_ns: Stamp of each camera's item.
-        items: The items by camera.
-        spread_ns: Time between the oldest and the newest item of the cycle.
-        missing: Cameras that have no item here.
-        held: Cameras whose item is of an earlier cycle.
-    """
-
-    stamp_ns: int
-    stamps_ns: dict[str, int]
-    items: dict[str, T]
-    spread_ns: int
-    missing: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Item(Generic[T]):
-    camera: str
-    stamp_ns: int
-    arrival_ns: int
-    payload: T
-
-
-class _Cycle(Generic[T]):
-    """Items whose stamps, minus their camera's offset, coincide."""
-
-    def __init__(self, arrival_ns: int) -> None:
-        self.members: dict[str, _Item[T]] = {}
-        self.first_arrival_ns = arrival_ns
-        self.start_ns = 0
-        self._start_sum_ns = 0
-
-    def join(self, item: _Item[T], start_ns: int) -> None:
-        self.members[item.camera] = item
-        self.first_arrival_ns = min(self.first_arrival_ns, item.arrival_ns)
-        self._start_sum_ns += start_ns
-        self.start_ns = self._start_sum_ns // len(self.members)
 
 
 class _Stream(Generic[T]):
@@ -90,7 +39,6 @@ class _Stream(Generic[T]):
 
     def __init__(self) -> None:
         self.counters = CameraCounters()
-        self.recent: deque[_Item[T]] = deque(maxlen=2)  # the newest, where items are held
         self.matched_ns: int | None = None  # stamp of the last item handed out
         self.arrival_ns: int | None = None
 
@@ -154,27 +102,23 @@ class Synchronizer(Generic[T]):
         self._unproven: set[str] = set()  # came back, but not into a set yet
 
         self._streams: dict[str, _Stream[T]] = {name: _Stream() for name in self.names}
-        self._places = PlaceWatch(self.names)
-        self._arrivals = ArrivalWatch(self.names, tolerance_ns)
+        self._last: LastItems[T] = LastItems(self.names)
+        self._stamps = StampWatch(self.names, tolerance_ns, timeout_ns)
         self._jumps = JumpDetector(self.names, jump_ns, timeout_ns)
-        self._estimator = PhaseEstimator(self.names, tolerance_ns, anchor)
+        self._order = FiringOrder(self.names, tolerance_ns, anchor)
         self.counters = SyncCounters({n: s.counters for n, s in self._streams.items()})
         self.last_spread_ns: int | None = None
         self.phases: FiringPhases | None = None
         if len(self.names) == 1:
             self.phases = phases_of_one_set({self.names[0]: 0}, tolerance_ns)
-        self._waiting: dict[str, deque[_Item[T]]] = {name: deque() for name in self.names}
-        self._open: list[_Cycle[T]] = []
+        self._waiting: dict[str, deque[Item[T]]] = {name: deque() for name in self.names}
+        self._open: list[Cycle[T]] = []
         self._given_up: deque[int] = deque(
             maxlen=queue_size
         )  # starts of cycles not handed out whole
         self._last_missing: tuple[str, ...] = ()
         self._out_of_tolerance_ns: int | None = None
-        self._misfit: dict[str, Misplaced] = {}
         self._last_arrival_ns: int | None = None
-        self._losses = 0
-        self._sets_until_check = 2
-        self._adds_since_check = 0
 
     def set_missing_cameras(self, rule: MissingCameras) -> None:
         """Change what becomes of sets that lack cameras.
@@ -212,18 +156,18 @@ class Synchronizer(Generic[T]):
             self._jump_back(stamp_ns)
         if kind is StampKind.STRAGGLER:
             counters.late += 1
-        elif self._estimator.seen(name, stamp_ns):
+        elif self._order.seen(name, stamp_ns):
             counters.duplicate += 1
         elif stream.matched_ns is not None and stamp_ns <= stream.matched_ns:
             counters.late += 1
         else:
             self._last_arrival_ns = now_ns
-            self._estimator.observe(name, stamp_ns)
+            self._order.observe(name, stamp_ns)
             self._presence.heard(name, stamp_ns, now_ns)
             self._update_away(now_ns)
-            newest = _Item(name, stamp_ns, now_ns, item)
+            newest = Item(name, stamp_ns, now_ns, item)
             if self._missing.policy is MissingPolicy.HOLD:
-                stream.recent.append(newest)
+                self._last.keep(newest)
             sets += self._take(newest)
         return sets
 
@@ -245,9 +189,9 @@ class Synchronizer(Generic[T]):
     def reset(self, *, forget_phases: bool = False) -> None:
         """Drop everything queued; keep the firing order unless told not to."""
         self._drop_queued(lambda item: True)
-        self._estimator.forget()
-        self._places.forget()
-        self._arrivals.forget()
+        self._order.forget()
+        self._stamps.forget()
+        self._last.forget()
         self._jumps.forget()
         self._presence.forget()
         self._unproven.clear()
@@ -255,7 +199,6 @@ class Synchronizer(Generic[T]):
         self._last_arrival_ns = None
         for stream in self._streams.values():
             stream.matched_ns = None
-            stream.recent.clear()
         if forget_phases and len(self.names) > 1:
             self.phases = None
 
@@ -284,36 +227,21 @@ class Synchronizer(Generic[T]):
                 for name, stream in self._streams.items()
             },
             out_of_tolerance_ns=self._out_of_tolerance_ns,
-            misplaced=self._misplaced(),
+            misplaced=self._stamps.misplaced(self.phases, self._presence.wrong_clocks()),
             learning=self.phases is None,
         )
 
     def misplaced_clocks(self) -> dict[str, Misplaced]:
         """Return the cameras whose clocks differ, by arrival, although they are matched."""
-        return self._arrivals.misplaced()
-
-    def _misplaced(self) -> dict[str, Misplaced]:
-        """Return the cameras whose stamps stand apart; the surest finding for each."""
-        found = {**self._arrivals.misplaced(), **self._misfit}
-        if self.phases is not None:
-            found |= self._places.misplaced(self.phases.gate_ns, self._reach_of_places_ns)
-        for name, ahead_ns in self._presence.wrong_clocks().items():
-            found[name] = Misplaced(ahead_ns, self._timeout_ns, Against.ARRIVAL)
-        return found
-
-    @property
-    def _reach_of_places_ns(self) -> int:
-        """Stamps that are closer to a cycle than to the next one can be of it."""
-        gap_ns = None if self.phases is None else self.phases.min_gap_ns
-        return self._tolerance_ns if gap_ns is None else 3 * gap_ns // 4
+        return self._stamps.shifted()
 
     # -- queues ----------------------------------------------------------------------------------
 
-    def _queued_items(self) -> list[_Item[T]]:
+    def _queued_items(self) -> list[Item[T]]:
         waiting = [item for queue in self._waiting.values() for item in queue]
         return waiting + [item for cycle in self._open for item in cycle.members.values()]
 
-    def _drop_queued(self, is_dropped: Callable[[_Item[T]], bool]) -> None:
+    def _drop_queued(self, is_dropped: Callable[[Item[T]], bool]) -> None:
         """Drop the waiting items, and the cycles with a member, that are to be dropped."""
         for name, queue in self._waiting.items():
             kept = [item for item in queue if not is_dropped(item)]
@@ -327,29 +255,27 @@ class Synchronizer(Generic[T]):
     def _jump_back(self, stamp_ns: int) -> None:
         """Forget all that is not near the stamp to which time went back."""
         self.counters.time_jumps += 1
-        self._losses = 0
         self._drop_queued(lambda item: abs(item.stamp_ns - stamp_ns) > self._jump_ns)
-        self._estimator.forget()
-        self._places.forget()
-        self._arrivals.forget_recent()
+        self._order.jumped()
+        self._stamps.forget_time()
+        self._last.forget()
         self._presence.forget_clocks()
         self._given_up.clear()
         for stream in self._streams.values():
-            stream.recent.clear()
             if stream.matched_ns is not None and stream.matched_ns >= stamp_ns:
                 stream.matched_ns = None
 
-    def _count(self, cycle: _Cycle[T], reason: str) -> None:
+    def _count(self, cycle: Cycle[T], reason: str) -> None:
         for camera in cycle.members:
             counters = self._streams[camera].counters
             setattr(counters, reason, getattr(counters, reason) + 1)
 
-    def _absent(self, cycle: _Cycle[T]) -> tuple[str, ...]:
+    def _absent(self, cycle: Cycle[T]) -> tuple[str, ...]:
         return tuple(name for name in self.names if name not in cycle.members)
 
     # -- matching --------------------------------------------------------------------------------
 
-    def _take(self, item: _Item[T]) -> list[SyncedSet[T]]:
+    def _take(self, item: Item[T]) -> list[SyncedSet[T]]:
         if self.phases is not None:
             return self._place(item, self.phases) + self._check_phases()
         queue = self._waiting[item.camera]
@@ -359,17 +285,21 @@ class Synchronizer(Generic[T]):
         queue.append(item)
         return self._learn()
 
-    def _place(self, item: _Item[T], phases: FiringPhases) -> list[SyncedSet[T]]:
+    def _place(self, item: Item[T], phases: FiringPhases) -> list[SyncedSet[T]]:
         """Let an item join its cycle, or open one."""
         counters = self._streams[item.camera].counters
         if item.camera not in phases.offsets_ns:
             counters.unplaced += 1
             return []
         start_ns = item.stamp_ns - phases.offsets_ns[item.camera]
-        self._places.placed(item.camera, start_ns)
+        self._stamps.placed(item.camera, start_ns)
         sets: list[SyncedSet[T]] = []
         cycle = min(self._open, key=lambda c: abs(c.start_ns - start_ns), default=None)
         if cycle is None or abs(cycle.start_ns - start_ns) > phases.gate_ns:
+            matched_ns = self._streams[item.camera].matched_ns
+            if matched_ns is not None and item.stamp_ns - matched_ns <= phases.gate_ns:
+                counters.duplicate += 1  # of the cycle that just went out
+                return []
             if any(abs(closed - start_ns) <= phases.gate_ns for closed in self._given_up):
                 counters.late += 1
                 self._unproven.discard(item.camera)
@@ -377,7 +307,7 @@ class Synchronizer(Generic[T]):
             if len(self._open) == self._queue_size:
                 oldest = min(self._open, key=lambda c: c.first_arrival_ns)
                 sets = self._give_up(oldest, "overflow")
-            cycle = _Cycle(item.arrival_ns)
+            cycle = Cycle(item.arrival_ns)
             self._open.append(cycle)
         if item.camera in cycle.members:
             counters.duplicate += 1
@@ -387,14 +317,14 @@ class Synchronizer(Generic[T]):
             self._unproven.difference_update(cycle.members)
         return sets + (self._finish(cycle) if self._is_ready(cycle) else [])
 
-    def _is_ready(self, cycle: _Cycle[T]) -> bool:
+    def _is_ready(self, cycle: Cycle[T]) -> bool:
         """Tell whether a cycle has all that is worth waiting for."""
         absent = self._absent(cycle)
         if not absent:
             return True
         return self._is_enough(cycle) and self._not_awaited().issuperset(absent)
 
-    def _is_enough(self, cycle: _Cycle[T]) -> bool:
+    def _is_enough(self, cycle: Cycle[T]) -> bool:
         """Tell whether the rule for missing cameras lets a cycle go out as it is."""
         has_anchor = self._anchor is None or self._anchor in cycle.members
         return has_anchor and len(cycle.members) >= self._least
@@ -412,15 +342,14 @@ class Synchronizer(Generic[T]):
             self._unproven |= self._away - away
         if away != self._away:
             self._away = away
-            self._estimator.ignore(away)
+            self._order.ignore(away)
 
-    def _finish(self, cycle: _Cycle[T]) -> list[SyncedSet[T]]:
+    def _finish(self, cycle: Cycle[T]) -> list[SyncedSet[T]]:
         """Hand out a cycle and give up the older ones, unless it spreads too far."""
-        stamps = {n: cycle.members[n].stamp_ns for n in self.names if n in cycle.members}
-        reach_ns = self._reach_ns(stamps)
-        if reach_ns > self._tolerance_ns:
-            self._out_of_tolerance_ns = reach_ns
-            self._misfit = misfit_of_set(stamps, self._tolerance_ns)
+        stamps = cycle.stamps_ns(self.names)
+        if reach_ns(stamps, self._anchor) > self._tolerance_ns:
+            self._out_of_tolerance_ns = reach_ns(stamps, self._anchor)
+            self._stamps.too_wide(stamps)
             return self._drop(cycle, "out_of_tolerance")
         self._open.remove(cycle)
         sets: list[SyncedSet[T]] = []
@@ -433,12 +362,13 @@ class Synchronizer(Generic[T]):
         assert self.phases is not None
         self.phases = self.phases.followed(stamps, self._tolerance_ns)
         self._note_outcome(cycle)
-        self._out_of_tolerance_ns, self._misfit = None, {}
-        self._arrivals.matched({n: i.stamp_ns - i.arrival_ns for n, i in cycle.members.items()})
-        self.last_spread_ns = max(stamps.values()) - min(stamps.values())
-        return [*sets, self._set_of(cycle, stamps, self.last_spread_ns)]
+        self._out_of_tolerance_ns = None
+        self._stamps.matched({n: i.stamp_ns - i.arrival_ns for n, i in cycle.members.items()})
+        synced = set_of(cycle, self.names, self._anchor, self._held)
+        self.last_spread_ns = synced.spread_ns
+        return [*sets, synced]
 
-    def _note_outcome(self, cycle: _Cycle[T]) -> None:
+    def _note_outcome(self, cycle: Cycle[T]) -> None:
         """Count a cycle that goes out, whole or in part."""
         absent = self._absent(cycle)
         self.counters.sets += 1
@@ -447,48 +377,19 @@ class Synchronizer(Generic[T]):
             self.counters.partial_sets += 1
             self._given_up.append(cycle.start_ns)
         is_loss = not self._not_awaited().issuperset(absent)
-        self._losses = self._losses + 1 if is_loss else max(self._losses - 1, 0)
-        self._sets_until_check -= 1
+        self._order.went_out(is_loss=is_loss)
 
-    def _set_of(self, cycle: _Cycle[T], stamps_ns: dict[str, int], spread_ns: int) -> SyncedSet[T]:
-        """Return a cycle's items and, for cameras that it lacks, those that may be held."""
-        stamp_ns = max(stamps_ns.values()) if self._anchor is None else stamps_ns[self._anchor]
-        members = dict(cycle.members)
-        for name in self._absent(cycle):
-            held = self._held(name, stamp_ns)
-            if held is not None:
-                members[name] = held
-        return SyncedSet(
-            stamp_ns=stamp_ns,
-            stamps_ns={name: members[name].stamp_ns for name in self.names if name in members},
-            items={name: members[name].payload for name in self.names if name in members},
-            spread_ns=spread_ns,
-            missing=tuple(name for name in self.names if name not in members),
-            held=tuple(name for name in self.names if name in members and name not in stamps_ns),
-        )
-
-    def _held(self, name: str, stamp_ns: int) -> _Item[T] | None:
+    def _held(self, name: str, stamp_ns: int) -> Item[T] | None:
         """Return a camera's newest item before a stamp, if it may still be used."""
         if self._missing.policy is not MissingPolicy.HOLD:
             return None
-        past = [i for i in self._streams[name].recent if i.stamp_ns <= stamp_ns]
-        newest = max(past, key=lambda item: item.stamp_ns, default=None)
-        if newest is None or stamp_ns - newest.stamp_ns > self._missing.hold_ns:
-            return None
-        return newest
+        return self._last.before(name, stamp_ns, stamp_ns - self._missing.hold_ns)
 
-    def _reach_ns(self, stamps_ns: dict[str, int]) -> int:
-        """Return what the tolerance limits: the spread, or the distance to the anchor."""
-        newest, oldest = max(stamps_ns.values()), min(stamps_ns.values())
-        if self._anchor is None:
-            return newest - oldest
-        return max(newest - stamps_ns[self._anchor], stamps_ns[self._anchor] - oldest)
-
-    def _give_up(self, cycle: _Cycle[T], reason: str) -> list[SyncedSet[T]]:
+    def _give_up(self, cycle: Cycle[T], reason: str) -> list[SyncedSet[T]]:
         """End the wait for an open cycle: hand it out as it is where that is enough, or drop it."""
         return self._finish(cycle) if self._is_enough(cycle) else self._drop(cycle, reason)
 
-    def _drop(self, cycle: _Cycle[T], reason: str) -> list[SyncedSet[T]]:
+    def _drop(self, cycle: Cycle[T], reason: str) -> list[SyncedSet[T]]:
         """Drop an open cycle that yields no set."""
         self._open.remove(cycle)
         self._count(cycle, reason)
@@ -496,26 +397,29 @@ class Synchronizer(Generic[T]):
         if absent:
             self.counters.incomplete_sets += 1
             self._last_missing = absent
-            reach_ns = self._reach_of_places_ns
-            self.counters.absences.update(
-                n for n in absent if not self._places.has_near(n, cycle.start_ns, reach_ns)
-            )
+            self.counters.absences.update(n for n in absent if self._is_absent(n, cycle))
         else:
             self.counters.out_of_tolerance_sets += 1
         self._given_up.append(cycle.start_ns)
-        self._losses += 1
+        self._order.lost()
         return []
+
+    def _is_absent(self, name: str, cycle: Cycle[T]) -> bool:
+        """Tell whether a cycle is incomplete because of a camera that it lacks.
+
+        Not where the camera has a stamp beside the cycle; and a few stamps apart from all others
+        make only those absent that do not send.
+        """
+        if 2 * len(cycle.members) < len(self.names):
+            arrival_ns = self._streams[name].arrival_ns
+            return arrival_ns is None or cycle.first_arrival_ns - arrival_ns > self._timeout_ns
+        return not self._stamps.has_near(name, cycle.start_ns, self.phases)
 
     # -- firing order ----------------------------------------------------------------------------
 
     def _learn(self) -> list[SyncedSet[T]]:
         """Try to read the firing order; on success match what had waited."""
-        self._adds_since_check += 1
-        is_rare = self._estimator.is_well_fed and not self._estimator.is_busy
-        if is_rare and self._adds_since_check < len(self.names):
-            return []
-        self._adds_since_check = 0
-        phases = self._estimator.estimate()
+        phases = self._order.learn()
         return [] if phases is None else self._adopt(phases)
 
     def _poll_learning(self, now_ns: int) -> list[SyncedSet[T]]:
@@ -524,7 +428,7 @@ class Synchronizer(Generic[T]):
         last_ns = now_ns if self._last_arrival_ns is None else self._last_arrival_ns
         is_pause = now_ns - last_ns >= self._pause_ns
         is_whole = set(self.names) - self._away <= newest.keys() and len(newest) >= self._least
-        if is_pause and is_whole and self._reach_ns(newest) <= self._tolerance_ns:
+        if is_pause and is_whole and reach_ns(newest, self._anchor) <= self._tolerance_ns:
             return self._adopt(phases_of_one_set(newest, self._tolerance_ns))
         for name, queue in self._waiting.items():
             while queue and now_ns - queue[0].arrival_ns >= self._learning_timeout_ns:
@@ -534,18 +438,9 @@ class Synchronizer(Generic[T]):
 
     def _check_phases(self) -> list[SyncedSet[T]]:
         """Read the firing order anew, now and then or where losses make it doubtful."""
-        self._adds_since_check += 1
-        is_due = self._sets_until_check <= 0 or self._losses >= CHECK_AFTER_LOSSES
-        is_early = self._adds_since_check < len(self.names) and not self._estimator.is_busy
-        if self.phases is not None:
-            is_due |= not self.phases.offsets_ns.keys() >= set(self.names) - self._away
-        if not is_due or is_early or self.phases is None or not self._estimator.all_alive:
+        if self.phases is None:
             return []
-        self._adds_since_check = 0
-        phases = self._estimator.estimate(self.phases)
-        if not self._estimator.is_busy:
-            self._sets_until_check = CHECK_EVERY_SETS
-            self._losses = 0
+        phases = self._order.check(self.phases, set(self.names) - self._away)
         if phases is None:
             return []
         if phases.agrees_with(self.phases):
@@ -556,9 +451,8 @@ class Synchronizer(Generic[T]):
     def _adopt(self, phases: FiringPhases) -> list[SyncedSet[T]]:
         """Match everything queued by another firing order."""
         self.phases = phases
-        self._places.forget()
-        self._losses = 0
-        self._sets_until_check = 2
+        self._stamps.forget_places()
+        self._order.adopted()
         self._given_up.clear()
         items = sorted(self._queued_items(), key=lambda item: item.stamp_ns)
         self._open.clear()

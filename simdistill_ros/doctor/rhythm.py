@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, pstdev
 
-from simdistill_ros.core.sync import SyncedSet, Synchronizer
+from simdistill_ros.core.sync import Synchronizer
+from simdistill_ros.core.sync_sets import SyncedSet
 from simdistill_ros.doctor.observations import NANOSECONDS, CameraSeen, Plan, Rig, Stream
 
 MS = 1_000_000

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from simdistill_ros.core.boxes import Detections, box_corners
+from simdistill_ros.core.boxes import BOX_EDGES, Detections, box_corners
 from simdistill_ros.core.camera import project_points
 from simdistill_ros.core.class_colors import rgb_of_class
 from simdistill_ros.core.frames import FloatArray, inverse, transform_points
@@ -20,11 +21,8 @@ from simdistill_ros.core.snapshot import ImageArray, View
 from simdistill_ros.drawing.text import Color, write
 from simdistill_ros.drawing.tint import SUBPIXEL_BITS, fixed_point, tint
 
-# Pairs of corners; 0, 3, 4 and 7 are the front face.
-_EDGES = (
-    (0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)
-)  # fmt: skip
-_FRONT = (0, 3, 7, 4)
+# Corners of the front face.
+_FRONT = [0, 3, 7, 4]
 NEAR_M = 0.3
 SCORED_HEIGHT_PX = 24
 TINT = 0.4
@@ -77,54 +75,55 @@ def draw_boxes(
         detections: The boxes.
     """
     corners_cam = transform_points(cam_from_ego, box_corners(detections))  # (M, 8, 3)
-    distances = np.linalg.norm(corners_cam.mean(axis=1), axis=1)
+    segments, is_visible = clip_to_near(corners_cam[:, np.array(BOX_EDGES)])  # (M, 12, 2, 3)
+    ends, _ = project_points(canvas_from_cam, segments)  # (M, 12, 2, 2)
     names = detections.names()
-    for index in np.argsort(-distances):
-        if (corners_cam[index, :, 2] > NEAR_M).any():
-            color = rgb_of_class(names[index])
-            _draw_box(canvas, corners_cam[index], canvas_from_cam, color)
-            score = f"{detections.scores[index]:.2f}"
-            _write_score(canvas, corners_cam[index], canvas_from_cam, score, color)
+    distances = np.linalg.norm(corners_cam.mean(axis=1), axis=1)
+    shown = np.flatnonzero(_reaches(ends, is_visible, canvas))
+    for index in shown[np.argsort(-distances[shown])]:
+        color = rgb_of_class(names[index])
+        if (corners_cam[index, _FRONT, 2] >= NEAR_M).all():
+            front, _ = project_points(canvas_from_cam, corners_cam[index, _FRONT])
+            tint(canvas, fixed_point(front), color, TINT)
+        lines = list(fixed_point(ends[index][is_visible[index]]))
+        cv2.polylines(canvas, lines, False, color, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+        if is_visible[index].all():
+            _write_score(canvas, ends[index], f"{detections.scores[index]:.2f}", color)
 
 
-def _draw_box(
-    canvas: ImageArray, corners_cam: FloatArray, canvas_from_cam: FloatArray, color: Color
-) -> None:
-    front = corners_cam[list(_FRONT)]
-    if (front[:, 2] > NEAR_M).all():
-        tint(canvas, fixed_point(project_points(canvas_from_cam, front)[0]), color, TINT)
-    for first, second in _EDGES:
-        segment = clip_to_near(corners_cam[[first, second]])
-        if segment is not None:
-            ends = fixed_point(project_points(canvas_from_cam, segment)[0])
-            cv2.line(canvas, ends[0], ends[1], color, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+def _reaches(
+    ends: FloatArray, is_visible: npt.NDArray[np.bool_], canvas: ImageArray
+) -> npt.NDArray[np.bool_]:
+    """Tell which boxes, by the pixels of their edges' ends, may show on the canvas."""
+    size = np.array([canvas.shape[1], canvas.shape[0]])
+    low = np.where(is_visible[..., None, None], ends, np.inf).min(axis=(1, 2))
+    high = np.where(is_visible[..., None, None], ends, -np.inf).max(axis=(1, 2))
+    return np.asarray(((low < size) & (high >= 0)).all(axis=1))
 
 
-def _write_score(
-    canvas: ImageArray,
-    corners_cam: FloatArray,
-    canvas_from_cam: FloatArray,
-    score: str,
-    color: Color,
-) -> None:
-    """Write the score above a box that is wholly before the camera and tall enough to own it."""
-    if (corners_cam[:, 2] <= NEAR_M).any():
-        return
-    pixels, _ = project_points(canvas_from_cam, corners_cam)
-    left, top = pixels.min(axis=0)
-    height = pixels[:, 1].max() - top
+def _write_score(canvas: ImageArray, ends: FloatArray, score: str, color: Color) -> None:
+    """Write the score above a box that is tall enough to own it, `ends` its edges' pixels."""
+    left, top = ends.min(axis=(0, 1))
+    height = ends[..., 1].max() - top
     if height >= SCORED_HEIGHT_PX and 0 <= left < canvas.shape[1] and 0 <= top < canvas.shape[0]:
         write(canvas, score, int(left), int(top) - 3, color=color, size=0.38)
 
 
-def clip_to_near(segment_cam: FloatArray) -> FloatArray | None:
-    """Return the part of a (2, 3) segment that lies before the camera, or None."""
-    depths = segment_cam[:, 2]
-    if (depths < NEAR_M).all():
-        return None
-    if (depths >= NEAR_M).all():
-        return segment_cam
-    fraction = (NEAR_M - depths[0]) / (depths[1] - depths[0])
-    crossing = segment_cam[0] + fraction * (segment_cam[1] - segment_cam[0])
-    kept = segment_cam[int(depths[1] >= NEAR_M)]
-    return np.array([crossing, kept])
+def clip_to_near(segments_cam: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Return what of segments lies before the camera.
+
+    Args:
+        segments_cam: (..., 2, 3) ends in the optical frame, metres.
+
+    Returns:
+        The segments, an end that is nearer than `NEAR_M` moved along them to that depth, and (...,)
+        which have a part before the camera; the others are meaningless.
+    """
+    depths = segments_cam[..., 2]
+    is_near = depths < NEAR_M
+    between = depths[..., 1] - depths[..., 0]
+    fraction = (NEAR_M - depths[..., 0]) / np.where(between == 0.0, 1.0, between)
+    first, last = segments_cam[..., 0, :], segments_cam[..., 1, :]
+    crossing = first + fraction[..., None] * (last - first)
+    clipped = np.where(is_near[..., None], crossing[..., None, :], segments_cam)
+    return clipped, ~is_near.all(axis=-1)

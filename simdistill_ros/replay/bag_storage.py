@@ -6,7 +6,7 @@ Messages are CDR bytes in and out; who knows their types serialises them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,10 @@ def _vision_msgs_folder() -> Path:
 class BagWriter:
     """Writes messages to one new bag; topics are declared by their first message."""
 
-    def __init__(self, folder: Path, typestore: Typestore) -> None:
-        """Open the bag.
+    def __init__(
+        self, folder: Path, typestore: Typestore, facts: Mapping[str, str] | None = None
+    ) -> None:
+        """Open the bag; `facts` go into its metadata.
 
         Raises:
             FileExistsError: If the folder exists.
@@ -96,6 +98,8 @@ class BagWriter:
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._typestore = typestore
         self._writer = Writer(folder, version=METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
+        for key, value in (facts or {}).items():
+            self._writer.set_custom_data(key, value)
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> BagWriter:
@@ -109,14 +113,21 @@ class BagWriter:
 
     def write(self, topic: str, stamp_ns: int, message: Any, qos: Qos | None = None) -> None:
         """Append a message at a log time; `qos` counts at a topic's first message."""
+        kind = type_name(type(message))
+        self.write_bytes(topic, kind, stamp_ns, serialize_message(message), qos)
+
+    def write_bytes(
+        self, topic: str, type_name: str, stamp_ns: int, data: bytes, qos: Qos | None = None
+    ) -> None:
+        """Append a serialised message, as `write`."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic,
-                type_name(type(message)),
+                type_name,
                 typestore=self._typestore,
                 offered_qos_profiles=[qos or stream_qos()],
             )
-        self._writer.write(self._connections[topic], stamp_ns, serialize_message(message))
+        self._writer.write(self._connections[topic], stamp_ns, data)
 
 
 def type_name(message_class: type) -> str:

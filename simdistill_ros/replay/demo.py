@@ -41,7 +41,9 @@ LEAVES = (
     ("pictures_oracle/", "the same with ground truth that went through the node"),
     ("metrics.json", "scores, latencies, losses"),
     ("results_nusc.json", "the submission"),
-    ("bag/", "rosbag2 (MCAP); ros2 bag play it, or open it in Foxglove"),
+    ("oracle/recording/", "bag with answers, markers and pictures: open it in Foxglove"),
+    ("recording/", "the same of the model's answers"),
+    ("bag/", "what was played: rosbag2 (MCAP)"),
 )
 
 
@@ -69,8 +71,9 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> dict[str, Any]:
     """Run the demo and return the model's metrics.
 
-    Leaves in `out`: dataset/ (the generated dataroot), bag/, oracle/ (metrics of the oracle pass),
-    results_nusc.json, metrics.json, report.html, pictures/ and pictures_oracle/.
+    Leaves in `out`: dataset/ (the generated dataroot), bag/, oracle/ (metrics and recording of the
+    oracle pass), results_nusc.json, metrics.json, report.html, recording/, pictures/ and
+    pictures_oracle/.
 
     Raises:
         CheckFailedError: If the oracle does not score as ground truth must: a frame is wrong.
@@ -83,13 +86,23 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     dataroot = _generate(options)
     nusc = load_nuscenes(dataroot, VERSION)
     say("2/4  Bag, node and replay over DDS with ground truth for a network (the oracle)")
-    oracle = run_replay(ReplayOptions(out=out / "oracle", dataroot=dataroot, oracle=True))
+    oracle = run_replay(
+        ReplayOptions(
+            out=out / "oracle", dataroot=dataroot, oracle=True, record=True, overlays=True
+        )
+    )
     shutil.move(out / "oracle" / "bag", out / "bag")
     say("     " + check_oracle(oracle.metrics))
     say(f"3/4  The same with {_describe_model(options.model)}")
     result = run_replay(
         ReplayOptions(
-            out=out, dataroot=dataroot, bag=out / "bag", model=options.model, device=options.device
+            out=out,
+            dataroot=dataroot,
+            bag=out / "bag",
+            model=options.model,
+            device=options.device,
+            record=True,
+            overlays=True,
         )
     )
     say("4/4  Pictures and reports")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -27,6 +28,7 @@ from simdistill_ros.conversions import (
 )
 from simdistill_ros.replay.answers import AnswerBook
 from simdistill_ros.replay.bag_storage import BagMessage, BagTopic
+from simdistill_ros.replay.recording import Recording
 
 STREAM_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 # Large messages: a deep history of a slow subscriber would only hold memory.
@@ -59,10 +61,12 @@ class DetectorLink:
         self.node = rclpy.create_node("nuscenes_replay", context=context)
         self.answers = AnswerBook()
         self.stage_ms: dict[str, list[float]] = {}
+        self.recording: Recording | None = None
         self._class_names = class_names
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self._publishers: dict[str, Any] = {}
+        self._optional: list[Any] = []
         self._clock = self.node.create_publisher(Clock, "/clock", STREAM_QOS)
         self._subscriptions = [
             self.node.create_subscription(kind, f"/{detector}/{topic}", callback, STREAM_QOS)
@@ -89,9 +93,23 @@ class DetectorLink:
                     LATCHED_QOS if topic.latched else qos,
                 )
 
+    def listen(self, topics: Sequence[BagTopic], *, required: bool) -> None:
+        """Hear more topics, for the recording; without `required` some may have no publisher."""
+        for topic in topics:
+            subscription = self.node.create_subscription(
+                message_class(topic.type_name),
+                topic.name,
+                partial(self._on_recorded, topic.name),
+                STREAM_QOS,
+                raw=True,
+            )
+            (self._subscriptions if required else self._optional).append(subscription)
+
     def publish(self, message: BagMessage) -> None:
         """Publish a message's bytes."""
         self._publishers[message.topic].publish(message.data)
+        if self.recording is not None:
+            self.recording.add_played(message)
 
     def publish_clock(self, stamp_ns: int) -> None:
         """Set simulated time."""
@@ -107,6 +125,11 @@ class DetectorLink:
             self._executor.spin_once(timeout_sec=min(left_s, 0.1))
         return True
 
+    def wait_for_recording(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Handle what arrives until all of an answer is recorded; return whether it is."""
+        recording = self.recording
+        return recording is None or self.spin(lambda: recording.is_complete(stamp_ns), timeout_s)
+
     def is_connected(self, topics: Sequence[str]) -> bool:
         """Tell whether the detector listens to all these topics and its answers reach us."""
         listened = all(self._publishers[t].get_subscription_count() > 0 for t in topics)
@@ -115,6 +138,10 @@ class DetectorLink:
     def missing(self, topics: Sequence[str]) -> list[str]:
         """Return those of these topics that nobody listens to."""
         return [t for t in topics if self._publishers[t].get_subscription_count() == 0]
+
+    def _on_recorded(self, topic: str, data: bytes) -> None:
+        if self.recording is not None:
+            self.recording.add_heard(topic, bytes(data))
 
     def _on_detections(self, message: Detection3DArray) -> None:
         try:

@@ -7,10 +7,11 @@ import array
 from collections.abc import Sequence
 
 import numpy as np
-from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+from geometry_msgs.msg import Point, Quaternion, TransformStamped, Vector3
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
-from std_msgs.msg import String
+from std_msgs.msg import ColorRGBA, String
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
 
 from simdistill_ros.conversions import (
     detections_to_msg,
@@ -18,6 +19,7 @@ from simdistill_ros.conversions import (
     image_to_msg,
     info_to_msg,
 )
+from simdistill_ros.core.boxes import BOX_EDGES, Detections, box_corners
 from simdistill_ros.core.frames import (
     EGO_FRAME,
     GLOBAL_FRAME,
@@ -31,6 +33,7 @@ __all__ = [
     "camera_info_to_msg",
     "compressed_image_to_msg",
     "detections_to_msg",
+    "ground_truth_markers_to_msg",
     "lidar_to_msg",
     "mountings_to_msg",
     "pose_to_msg",
@@ -140,6 +143,19 @@ def _transform(
     message.transform.translation = Vector3(x=x, y=y, z=z)
     message.transform.rotation = Quaternion(w=qw, x=qx, y=qy, z=qz)
     return message
+
+
+def ground_truth_markers_to_msg(boxes: Detections) -> MarkerArray:
+    """Return boxes as one marker of white edges, so that the next keyframe's replace them."""
+    marker = Marker(header=header_to_msg(boxes.frame, boxes.stamp_ns), ns="ground_truth")
+    marker.type = Marker.LINE_LIST
+    marker.action = Marker.ADD if len(boxes) else Marker.DELETE
+    marker.pose.orientation.w = 1.0
+    marker.scale.x = 0.06
+    marker.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=0.9)
+    ends = box_corners(boxes)[:, np.array(BOX_EDGES).ravel()].reshape(-1, 3)
+    marker.points = [Point(x=x, y=y, z=z) for x, y, z in ends.tolist()]
+    return MarkerArray(markers=[marker])
 
 
 def text_to_msg(text: str) -> String:

@@ -10,6 +10,7 @@ Every message carries and is logged at the true time of its sensor:
     /tf                           TFMessage         map -> base_link, every ego pose
     /lidar_top                    PointCloud2       x y z intensity ring
     /nuscenes/ground_truth        Detection3DArray  base_link at the sample's time
+    /nuscenes/ground_truth_markers  MarkerArray     the same as white edges
     /nuscenes/sample              String            JSON, see `sample_record.py`
 """
 
@@ -119,8 +120,12 @@ def _entries(
     for sample in samples:
         make = _later(messages.text_to_msg, sample.to_json())
         yield _Entry(sample.stamp_ns, 2, "/nuscenes/sample", make)
-        make = _later(_ground_truths_to_msg, nusc, sample.token, poses)
-        yield _Entry(sample.stamp_ns, 5, "/nuscenes/ground_truth", make)
+        for topic, convert in (
+            ("/nuscenes/ground_truth", messages.detections_to_msg),
+            ("/nuscenes/ground_truth_markers", messages.ground_truth_markers_to_msg),
+        ):
+            make = _later(_ground_truths_to_msg, nusc, sample.token, poses, convert)
+            yield _Entry(sample.stamp_ns, 5, topic, make)
 
 
 def _camera_entries(records: Sequence[SensorRecord], kind: str) -> Iterator[_Entry]:
@@ -135,8 +140,8 @@ def _camera_entries(records: Sequence[SensorRecord], kind: str) -> Iterator[_Ent
         yield _Entry(record.stamp_ns, 3, f"/{record.name}/{topic}", image)
 
 
-def _ground_truths_to_msg(nusc: Any, token: str, poses: Any) -> Any:
-    return messages.detections_to_msg(ground_truths_of_sample(nusc, token, poses))
+def _ground_truths_to_msg(nusc: Any, token: str, poses: Any, convert: Any) -> Any:
+    return convert(ground_truths_of_sample(nusc, token, poses))
 
 
 def _later(make: Any, *arguments: Any) -> Any:

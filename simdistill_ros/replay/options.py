@@ -43,6 +43,8 @@ class ReplayOptions:
         streaming_latency_s: Give a `step` replay a streaming score too, as if every answer took so
             long; None for none. A `realtime` replay has one of its own.
         report: Write report.html, the run as a web page.
+        record: Write recording/<scene>: what was played and what the detector said.
+        overlays: Have the detector draw its overlays, for the recording.
     """
 
     out: Path
@@ -69,6 +71,8 @@ class ReplayOptions:
     faults: tuple[Fault, ...] = ()
     streaming_latency_s: float | None = None
     report: bool = True
+    record: bool = False
+    overlays: bool = False
 
 
 def check_options(options: ReplayOptions) -> None:
@@ -91,6 +95,8 @@ def check_options(options: ReplayOptions) -> None:
         raise ValueError(f"--max-age-s: expected 0 or more, got {options.max_age_s}")
     if options.rate <= 0:
         raise ValueError(f"--rate: expected a positive number, got {options.rate}")
+    if options.overlays and not options.record:
+        raise ValueError("--overlays are for the recording: add --record")
     _check_faults(options)
 
 

@@ -136,7 +136,7 @@ def play_step(
     *,
     check_alive: Callable[[], None],
     record: PlaybackRecord,
-    on_done: Callable[[], object] = lambda: None,
+    on_done: Callable[[StepSet], object] = lambda step: None,
 ) -> None:
     """Play sets one at a time, each when the one before is answered or given up.
 
@@ -165,7 +165,7 @@ def play_step(
                 break
         else:
             record.lost.append(step.sample.token)
-        on_done()
+        on_done(step)
 
 
 def _introduce_cameras(link: Any, step: StepSet) -> None:

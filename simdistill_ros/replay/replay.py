@@ -3,7 +3,8 @@
 
 Leaves report.html (open it in a browser), results_nusc.json (the submission), metrics.json,
 timing.json, model.yaml, detector.log, bag/<scene> and evaluation/ (the devkit's own output, and
-links plus a custom split for the devkit's own command line) in OUT.
+links plus a custom split for the devkit's own command line) in OUT. With --record also
+recording/<scene>: all that was played and answered in one MCAP file, for Foxglove and RViz.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="NAME[:KEY=VALUE,...]", help="plant a fault; `help` lists all")  # fmt: skip
     add("--streaming-latency-s", type=float, metavar="S",
         help="step only: streaming score as if every answer took so long")  # fmt: skip
+    add("--record", action="store_true", help="write recording/<scene>: a bag with the answers")
+    add("--overlays", action="store_true", help="with the detector's pictures in the recording")
     add("--no-report", dest="report", action="store_false", help="write no report.html")
     return parser
 
@@ -98,6 +101,7 @@ def _replay(options: ReplayOptions) -> Outcome:
     if options.report and result.tables is not None:
         write_report(options.out, result.tables)
         page = "report.html, "
+    page += "recording/, " if options.record else ""
     where = f"results in {options.out}: {page}metrics.json, results_nusc.json, detector.log"
     return Outcome(f"{format_report(result.metrics)}\n\n{where}", result.metrics)
 

@@ -9,9 +9,10 @@ a sample without one gets the newest answer to earlier images, as a vehicle woul
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,14 @@ from simdistill_ros.replay.playback import (
     NANOSECONDS,
     PlaybackRecord,
     StepOptions,
+    StepSet,
     drain,
     play_realtime,
     play_step,
     step_sets,
 )
 from simdistill_ros.replay.pose_track import PoseTrack
+from simdistill_ros.replay.recording import Recording, recorded_topics
 from simdistill_ros.replay.report import latencies_of_samples, latency_statistics
 from simdistill_ros.replay.sample_record import SampleRecord
 from simdistill_ros.replay.scene_bags import Scene, find_or_make_bags, read_scene
@@ -49,6 +52,9 @@ from simdistill_ros.replay.streaming import (
 )
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
 from simdistill_ros.resources import model_folder
+
+# Pictures come after the boxes; a detector that draws none is not waited for longer.
+RECORDING_TIMEOUT_S = 5.0
 
 
 @dataclass
@@ -90,7 +96,8 @@ def run_replay(options: ReplayOptions) -> ReplayResult:
         link.advertise([topic for scene in scenes for topic in scene.bag.topics.values()])
         wait_for_detector(session, options, cameras, options.start_timeout_s)
         for scene in scenes:
-            _play(session, scene, options, cameras, record)
+            with _recording(session, scene, options):
+                _play(session, scene, options, cameras, record)
     answers = _answers_of_samples(scenes, cameras, link.answers, options.max_age_s)
     results = {
         sample.token: _records(answers.get(sample.token), sample, scene.poses)
@@ -178,6 +185,11 @@ def _play(
     what = f"{options.mode} {scene.samples[0].scene}"
     stream = FaultyStream(scene.bag, options.faults)
     with progress_bar(what, len(scene.samples)) as bar:
+
+        def finish_step(step: StepSet) -> None:
+            session.link.wait_for_recording(step.stamp_ns, RECORDING_TIMEOUT_S)
+            bar.update(1)
+
         if options.mode == "step":
             patience = StepOptions(options.timeout_s, options.attempts)
             sets = step_sets(stream, scene.samples, cameras)
@@ -187,7 +199,7 @@ def _play(
                 patience,
                 check_alive=session.check_alive,
                 record=record,
-                on_done=lambda: bar.update(1),
+                on_done=finish_step,
             )
             return
 
@@ -205,6 +217,26 @@ def _play(
             on_message=count,
         )
         drain(session.link, session.check_alive, options.timeout_s)
+
+
+@contextlib.contextmanager
+def _recording(session: Session, scene: Scene, options: ReplayOptions) -> Iterator[None]:
+    """Record what happens in the block, if that is asked for."""
+    if not options.record:
+        yield
+        return
+    folder = options.out / "recording" / scene.samples[0].scene
+    shutil.rmtree(folder, ignore_errors=True)
+    heard = recorded_topics(options.external_node or "detector", overlays=options.overlays)
+    facts = {**_run_facts(options, [scene]), **describe_environment()}
+    is_step = options.mode == "step"
+    texts = {key: str(value) for key, value in facts.items()}
+    with Recording(folder, scene.bag.topics, heard, is_step=is_step, facts=texts) as recording:
+        session.link.recording = recording
+        try:
+            yield
+        finally:
+            session.link.recording = None
 
 
 def _answers_of_samples(

@@ -21,6 +21,7 @@ from simdistill_ros.replay.node_process import (
 )
 from simdistill_ros.replay.nuscenes_reader import CAMERA_CHANNELS
 from simdistill_ros.replay.options import ReplayOptions
+from simdistill_ros.replay.recording import recorded_topics
 from simdistill_ros.resources import model_folder
 
 SETTLE_S = 0.3
@@ -65,6 +66,9 @@ def detector_session(options: ReplayOptions) -> Iterator[Session]:
         stack.callback(context.try_shutdown)
         link = DetectorLink(context, external or "detector", model_facts(options)[1])
         stack.callback(link.close)
+        if options.record:
+            topics = recorded_topics(external or "detector", overlays=options.overlays)
+            link.listen(topics, required=not external)
         process = None
         if not external:
             module, arguments = _command(options)
@@ -96,6 +100,7 @@ def _command(options: ReplayOptions) -> tuple[str, list[str]]:
         "fixed_frame": options.fixed_frame,
         "score_threshold": str(options.score_threshold),
         "max_detections": str(MAX_DETECTIONS),
+        **(_recording_parameters(options) if options.record else {}),
         **(_step_parameters(options) if options.mode == "step" else {"use_sim_time": "true"}),
     }
     ros_arguments = ["--ros-args"]
@@ -106,6 +111,13 @@ def _command(options: ReplayOptions) -> tuple[str, list[str]]:
         dataset = ["--dataroot", str(options.dataroot), "--version", options.version]
         return "simdistill_ros.replay.oracle", [*dataset, *ros_arguments]
     return "simdistill_ros.detector_node", ros_arguments
+
+
+def _recording_parameters(options: ReplayOptions) -> dict[str, str]:
+    """Return what makes a recording whole: markers until the next keyframe, every picture."""
+    on = str(options.overlays).lower()
+    parameters = {"overlay.mosaic": on, "overlay.bev": on, "overlay.rate_hz": "60.0"}
+    return {**parameters, "markers.lifetime_s": "1.0"}
 
 
 def _step_parameters(options: ReplayOptions) -> dict[str, str]:

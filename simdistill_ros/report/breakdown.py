@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from simdistill_ros.core.boxes import NUSCENES_CLASSES, IntArray
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.report.matching import mistaken_classes
 from simdistill_ros.report.run_data import RunData
 
+BoolArray = npt.NDArray[np.bool_]
 DISTANCES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0)
 VISIBILITIES = {1: "0-40 %", 2: "40-60 %", 3: "60-80 %", 4: "80-100 %"}
 NOTHING = len(NUSCENES_CLASSES)  # the last row and column of the confusion matrix
@@ -104,13 +106,16 @@ class RunGroups:
         return RunGroups(_by_distance(facts), _by_visibility(facts), _by_class(facts))
 
 
-def _by_distance(facts: _Facts) -> list[Group]:
-    groups = []
+def _bands(facts: _Facts) -> Iterator[tuple[str, BoolArray, BoolArray]]:
+    """Yield each distance's name, objects and false boxes."""
     for near, far in itertools.pairwise(DISTANCES_M):
         inside = (facts.distances_m >= near) & (facts.distances_m < far)
         false = (facts.false_distances_m >= near) & (facts.false_distances_m < far)
-        groups.append(_group(f"{near:.0f}-{far:.0f} m", facts, inside, int(false.sum())))
-    return groups
+        yield f"{near:.0f}-{far:.0f} m", inside, false
+
+
+def _by_distance(facts: _Facts) -> list[Group]:
+    return [_group(name, facts, inside, int(false.sum())) for name, inside, false in _bands(facts)]
 
 
 def _by_visibility(facts: _Facts) -> list[Group]:
@@ -138,24 +143,34 @@ def total(groups: Sequence[Group]) -> Group:
     )
 
 
-def confusion(run: RunData) -> IntArray:
-    """Return (11, 11) counts: what objects are (rows) against what they were taken for (columns).
+def confusions(run: RunData) -> dict[str, IntArray]:
+    """Return a matrix of all objects, then one of each distance and visibility that has any.
 
-    The last column is objects with nothing there. The last row is boxes where no object of their
-    class is: it includes those that stand at a mistaken object.
+    Each is (11, 11) counts: what objects are (rows) against what they were taken for (columns). The
+    last column is objects with nothing there. The last row is boxes where no object of their class
+    is: it includes those that stand at a mistaken object. By visibility, which is the objects'
+    alone, it is empty.
     """
     facts = _collect(run)
+    objects, boxes = np.ones_like(facts.labels, bool), np.ones_like(facts.false_labels, bool)
+    matrices = {"all": _confusion(facts, objects, boxes)}
+    for name, inside, false in _bands(facts):
+        matrices[name] = _confusion(facts, inside, false)
+    for level, name in VISIBILITIES.items():
+        matrices[f"{name} visible"] = _confusion(facts, facts.visibilities == level, ~boxes)
+    return {name: counts for name, counts in matrices.items() if counts.any() or name == "all"}
+
+
+def _confusion(facts: _Facts, objects: BoolArray, false: BoolArray) -> IntArray:
     counts = np.zeros((NOTHING + 1, NOTHING + 1), dtype=np.int64)
     columns = np.where(facts.taken_for < 0, NOTHING, facts.taken_for)
-    np.add.at(counts, (facts.labels, columns), 1)
-    np.add.at(counts, (np.full(len(facts.false_labels), NOTHING), facts.false_labels), 1)
+    np.add.at(counts, (facts.labels[objects], columns[objects]), 1)
+    false_labels = facts.false_labels[false]
+    np.add.at(counts, (np.full(len(false_labels), NOTHING), false_labels), 1)
     return counts
 
 
-def _group(
-    name: str, facts: _Facts, chosen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-    false: int | None,
-) -> Group:  # fmt: skip
+def _group(name: str, facts: _Facts, chosen: BoolArray, false: int | None) -> Group:
     labels, taken_for = facts.labels[chosen], facts.taken_for[chosen]
     found = int((taken_for == labels).sum())
     missed = int((taken_for < 0).sum())

@@ -159,7 +159,7 @@ def recall_of_runs(name: str, runs: Sequence[tuple[str, Sequence[Group]]]) -> st
     return _draw(name, (5.4, 2.9), paint)
 
 
-def confusion_matrix(counts: IntArray) -> str:
+def confusion_matrix(counts: IntArray, name: str = "confusion") -> str:
     """Return the matrix as a heat map by rows, with its counts."""
 
     def paint(figure: Figure) -> None:
@@ -186,7 +186,7 @@ def confusion_matrix(counts: IntArray) -> str:
         axes.grid(True, which="minor", linewidth=0.5)
         axes.tick_params(which="minor", length=0)
 
-    return _draw("confusion", (6.4, 5.0), paint)
+    return _draw(name, (6.4, 5.0), paint)
 
 
 def _cell(column: int, row: int, color: str, alpha: float) -> Any:

@@ -12,10 +12,11 @@ from string import Template
 from typing import Any
 
 from simdistill_ros.command_line.terminal import progress
+from simdistill_ros.core.boxes import IntArray
 from simdistill_ros.report import charts
 from simdistill_ros.report.breakdown import (
     RunGroups,
-    confusion,
+    confusions,
     total,
 )
 from simdistill_ros.report.run_data import RunData, load_run, open_tables
@@ -119,7 +120,7 @@ def _texts(run: RunData, shown: int) -> dict[str, str]:
         "distance_table": group_table(groups.by_distance),
         "visibility_chart": charts.found_and_missed("visibility", groups.by_visibility),
         "visibility_table": group_table(groups.by_visibility),
-        "confusion": charts.confusion_matrix(confusion(run)),
+        "confusion": confusion_charts(confusions(run)),
         "latency": latency_chart([("", run)]),
         "spread": charts.histogram("spread", [("", _spreads(run))], "oldest to newest image, ms"),
         "stages": charts.stage_bars([("", metrics["stages_ms"])]) if metrics["stages_ms"] else "",
@@ -152,6 +153,19 @@ def notes(metrics: Mapping[str, Any]) -> str:
     if metrics["lost"]:
         texts.append(f"{len(metrics['lost'])} frames were never answered and count as empty.")
     return "".join(f'<p class="note">{text}</p>' for text in texts)
+
+
+def confusion_charts(matrices: Mapping[str, IntArray]) -> str:
+    """Return one matrix after the other, all but the first hidden, and what chooses among them."""
+    options = "".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(matrices))
+    shown = [
+        f'<div class="chart" data-confusion="{i}"{" hidden" if i else ""}>'
+        f"{charts.confusion_matrix(counts, f'confusion-{i}')}</div>"
+        for i, counts in enumerate(matrices.values())
+    ]
+    label = "objects by distance or visibility"
+    choice = f'<select id="confusion-of" aria-label="{label}">{options}</select>'
+    return f'<p class="bar"><label>objects: {choice}</label></p>{"".join(shown)}'
 
 
 def precision_recall(runs: Sequence[tuple[str, RunData]]) -> str:

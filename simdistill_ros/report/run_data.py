@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from simdistill_ros.report.scored_boxes import ScoredBoxes, load_scored_boxes
 
 # More boxes a frame than this are no detections, they are noise that hides the pictures.
 MANY = 40
-# What a replay writes into metrics.json beside the scores, and the page shows.
+# What the page shows beside the scores. A replay writes it into metrics.json, an evaluation without
+# a node into a file of its own.
+FACTS = "run.json"
 _FACTS = ("run", "samples", "answered", "lost", "republished", "latency_ms", "stages_ms")
 
 
@@ -72,23 +75,54 @@ def open_tables(folder: Path, dataroot: Path | None = None) -> Any:
     return load_nuscenes(dataroot or folder / "evaluation" / "dataroot", version)
 
 
+def write_facts(
+    folder: Path, *, samples: int, run: Mapping[str, Any], environment: Mapping[str, str]
+) -> None:
+    """Write what an evaluation without a node was, beside its `metrics.json`.
+
+    Args:
+        folder: The evaluation.
+        samples: Number of samples that were scored.
+        run: `detector`, `weights`, `mode`, `version`, `scenes` and what else is worth knowing.
+        environment: Where it ran.
+    """
+    facts = {
+        "samples": samples,
+        "answered": samples,
+        "lost": [],
+        "republished": 0,
+        "latency_ms": {},
+        "stages_ms": {},
+        "run": dict(run),
+        "environment": dict(environment),
+    }
+    (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+
+
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return a run's metrics.
+    """Return a run's scores and facts.
 
     Raises:
         ValueError: If the folder holds no scored run.
     """
     path = folder / "metrics.json"
     if not path.is_file():
-        raise ValueError(f"{folder}: expected a replay's folder with metrics.json, got none")
+        raise ValueError(
+            f"{folder}: expected a replay's folder with metrics.json, or an evaluation's, got none"
+        )
     metrics = dict(json.loads(path.read_text()))
+    if (folder / FACTS).is_file():
+        metrics |= json.loads((folder / FACTS).read_text())
     if "mAP" not in metrics or not (folder / "results_nusc.json").is_file():
         raise ValueError(
             f"{folder}: expected a scored run; replay it with --dataroot, a bag alone has no scores"
         )
     missing = [key for key in _FACTS if key not in metrics]
     if missing:
-        raise ValueError(f"{path}: expected what a replay writes, got no {', '.join(missing)}")
+        raise ValueError(
+            f"{path}: expected what `replay` or `simdistill evaluate` writes, got no "
+            f"{', '.join(missing)}"
+        )
     return metrics
 
 

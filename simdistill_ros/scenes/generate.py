@@ -192,10 +192,10 @@ def make_parser() -> argparse.ArgumentParser:
         default=None,
         help="how many of them, from the end, are for validation (default: a fifth)",
     )
-    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--seed", type=int, default=default.seed, help="of everything random")
     parser.add_argument("--width", type=int, default=default.width, help="image width in pixels")
     parser.add_argument("--height", type=int, default=default.height, help="image height in pixels")
-    parser.add_argument("--duration-s", type=float, default=default.duration_s)
+    parser.add_argument("--duration-s", type=float, default=default.duration_s, help="of a scene")
     parser.add_argument(
         "--sweeps", choices=SWEEPS, default=default.sweeps, help="what to record between keyframes"
     )
@@ -209,18 +209,29 @@ def make_parser() -> argparse.ArgumentParser:
         default=default.towns,
         help="town seeds of training scenes, e.g. 0-7 (default: one per scene)",
     )
-    parser.add_argument("--val-towns", type=_seeds, default=default.val_towns)
+    parser.add_argument(
+        "--val-towns", type=_seeds, default=default.val_towns, help="the same of validation scenes"
+    )
     parser.add_argument(
         "--looks",
         type=_seeds,
         default=default.looks,
         help="object looks of training scenes, e.g. 0-3",
     )
-    parser.add_argument("--val-looks", type=_seeds, default=default.val_looks)
+    parser.add_argument(
+        "--val-looks", type=_seeds, default=default.val_looks, help="the same of validation scenes"
+    )
     parser.add_argument("--jobs", type=int, default=default.jobs, help="processes")
-    parser.add_argument("--antialias", choices=ANTIALIAS, default=default.antialias)
-    parser.add_argument("--jpeg-quality", type=int, default=default.jpeg_quality)
-    parser.add_argument("--annotation-range-m", type=float, default=default.annotation_range_m)
+    parser.add_argument(
+        "--antialias", choices=ANTIALIAS, default=default.antialias, help="how edges are smoothed"
+    )
+    parser.add_argument("--jpeg-quality", type=int, default=default.jpeg_quality, help="1 to 100")
+    parser.add_argument(
+        "--annotation-range-m",
+        type=float,
+        default=default.annotation_range_m,
+        help="objects farther from the vehicle have no box",
+    )
     parser.add_argument("--traffic", type=float, default=default.traffic, help="density, 1 is busy")
     return parser
 

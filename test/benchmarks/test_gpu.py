@@ -71,8 +71,8 @@ def test_a_machine_without_cuda_is_told_what_to_do() -> None:
     result = run("import runpy; runpy.run_module('benchmarks.gpu', run_name='__main__')")
 
     assert result.returncode == 2
-    assert "sees no CUDA device" in result.stdout
-    assert "--device cpu --quick" in result.stdout
+    assert "sees no CUDA device" in result.stderr
+    assert "--device cpu --quick" in result.stderr
 
 
 def test_what_no_longer_fits_the_budget_is_left_out_by_name() -> None:

@@ -222,3 +222,10 @@ def test_grid_whose_cells_do_not_fill_it_is_refused():
         BevGrid((1.0, 1.0), (0.0, 1.0), (0.0, 1.0), (0.5, 0.5))
     with pytest.raises(ValueError, match="0 < start_m < stop_m"):
         DepthBins(0.0, 1.0, 0.5)
+
+
+def test_numbers_of_cells_and_bins_beyond_all_bounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="a cell that divides x_m"):
+        BevGrid((-1e308, 1e308), (0.0, 1.0), (0.0, 1.0), (1e-300, 1.0))
+    with pytest.raises(ValueError, match="can be counted"):
+        DepthBins(1.0, 1e308, 1e-300)

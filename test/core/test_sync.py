@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from simdistill_ros.core.sync import SyncedSet, Synchronizer
+from simdistill_ros.core.sync import Synchronizer
+from simdistill_ros.core.sync_sets import SyncedSet
 
 MS = 1_000_000
 BASE_NS = 1_000_000 * MS

@@ -99,6 +99,8 @@ def commands_of(text: str) -> Iterator[list[str]]:
             words = shlex.split(part, comments=True)
             while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0]):
                 words.pop(0)
+            if ">" in words:  # where the output goes is the shell's business
+                words = words[: words.index(">")]
             if words:
                 yield words
 

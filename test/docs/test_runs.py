@@ -47,11 +47,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("block", [b for b in all_blocks(*SHELL) if b.is_run], ids=place)
-def test_commands_run_as_they_stand(
-    block: Block, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def _in_the_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
+    # For the processes that a command starts, where the packages are not installed.
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'training'}")
+
+
+@pytest.mark.parametrize("block", [b for b in all_blocks(*SHELL) if b.is_run], ids=place)
+def test_commands_run_as_they_stand(block: Block) -> None:
     for words in commands_of(block.text):
         command = own_command(words)
         assert command, f"{words[0]}: mark the block, this test runs the project's commands only"
@@ -59,8 +63,5 @@ def test_commands_run_as_they_stand(
 
 
 @pytest.mark.parametrize("block", all_blocks("python"), ids=place)
-def test_python_runs_as_it_stands(
-    block: Block, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(workplace)
+def test_python_runs_as_it_stands(block: Block) -> None:
     exec(compile(block.text, block.place, "exec"), {"__name__": "__main__"})

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from simdistill_ros import __version__
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this file
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))  # for the browser
@@ -107,3 +110,12 @@ def test_a_broken_link_fails_the_build(tmp_path: Path, text: str) -> None:
     )
     with pytest.raises(Abort):
         build(config)
+
+
+def test_the_citation_names_this_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert citation["license"] == "Apache-2.0"
+    (paper,) = citation["references"]
+    title = paper["title"]
+    assert title in (ROOT / "docs" / "cite.md").read_text()

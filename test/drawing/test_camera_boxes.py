@@ -19,12 +19,19 @@ from simdistill_ros.drawing.camera_boxes import NEAR_M, clip_to_near, draw_camer
 CAR = CLASS_COLORS["car"]
 
 
-def test_segment_is_cut_where_it_enters_the_view() -> None:
+def test_segments_are_cut_where_they_enter_the_view() -> None:
     whole = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
-    assert clip_to_near(whole) is whole
-    assert clip_to_near(-whole) is None
-    cut = clip_to_near(np.array([[0.0, 0.0, NEAR_M - 1.0], [4.0, 0.0, NEAR_M + 1.0]]))
-    np.testing.assert_allclose(cut, [[2.0, 0.0, NEAR_M], [4.0, 0.0, NEAR_M + 1.0]])
+    entering = np.array([[0.0, 0.0, NEAR_M - 1.0], [4.0, 0.0, NEAR_M + 1.0]])
+    clipped, is_visible = clip_to_near(np.stack([whole, -whole, entering, entering[::-1]]))
+    assert is_visible.tolist() == [True, False, True, True]
+    np.testing.assert_array_equal(clipped[0], whole)
+    np.testing.assert_allclose(clipped[2], [[2.0, 0.0, NEAR_M], [4.0, 0.0, NEAR_M + 1.0]])
+    np.testing.assert_allclose(clipped[3], clipped[2][::-1])
+
+
+def test_a_box_that_the_camera_stands_in_is_drawn_as_far_as_it_is_before_it() -> None:
+    picture = draw_camera(camera(), boxes([0.9], (0.0, 0.0, 0.5)), 200)
+    assert picture.any()
 
 
 @pytest.mark.parametrize("width_px", [100, 200, 600])

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rig_bench import CAMERAS, LATCHED, MS, RELIABLE, START_NS, RigBench
+from rig_bench import CAMERAS, LATCHED, MS, OFFSETS_NS, RELIABLE, START_NS, RigBench
 from tf2_msgs.msg import TFMessage
 
 from simdistill_ros.conversions import stamp_ns_from_msg
@@ -80,6 +81,16 @@ class FaultBench(RigBench):
         image = self.image(CAMERA, START_NS)
         return self.rig.create_publisher(type(image), self.publisher(CAMERA).topic, qos)
 
+    def set_live(self, name: str, value: Any) -> None:
+        """Change a parameter of the running node."""
+        assert self.node is not None
+        (result,) = self.node.set_parameters([Parameter(name, value=value)])
+        assert result.successful, result.reason
+
+    def stop_publishing(self) -> None:
+        """End the publisher of CAMERA's images."""
+        self.rig.destroy_publisher(self._publishers.pop((CAMERA, False)))
+
     # -- what is heard -----------------------------------------------------------------------------
 
     def new_count(self, subject: str, cause: str) -> int:
@@ -108,8 +119,12 @@ class FaultBench(RigBench):
         return sorted(answered & self.spoilt_ns)
 
     def recover(self) -> None:
-        """See detections again."""
-        self.detect_one()
+        """See detections of whole cycles again: those whose images are as far apart as always."""
+        for _ in range(60):
+            self.detect_one()
+            if self.detector.snapshots[-1].spread_ns == max(OFFSETS_NS.values()):
+                return
+        raise AssertionError(f"no whole cycle; {self.said()}")
 
     def publish_until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
         """Publish good cycles of all other cameras until something is there."""

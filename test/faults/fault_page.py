@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from faults.engine_faults import ENGINE_FAULTS
 from faults.fault_table import FAULTS, LEVELS
 from faults.package_faults import START_FAULTS
 
@@ -17,9 +18,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 HEAD = """# What the node says when something goes wrong
 
 Written from the tables in `test/faults` by `test/faults/fault_page.py`; do not edit. Each of the
-{count} faults is planted into a running node by the tests, which check that the status in
+{count} faults is planted by the tests. Into a running node: they check that the status in
 `/diagnostics` has the level and the words below, that the log has a line with them, that no
-detection comes of spoilt images, and that the node recovers as the last column says.
+detection comes of spoilt images, and that the node recovers as the last column says. What a node is
+started with and what its engine cache holds are tables of their own at the end.
 
 `cam_back` stands for any camera. A status begins with its cause; `count.<cause>` beside it says how
 often it happened.
@@ -40,7 +42,7 @@ counts (`--streaming-latency-s` gives a step replay such a score for an assumed 
 
 def page() -> str:
     """Return the page's text."""
-    lines = [HEAD.format(count=len(FAULTS) + len(START_FAULTS))]
+    lines = [HEAD.format(count=len(FAULTS) + len(START_FAULTS) + len(ENGINE_FAULTS))]
     for group in dict.fromkeys(fault.group for fault in FAULTS):
         lines.append(f"## {group.capitalize()}\n\n")
         lines.append(
@@ -62,6 +64,12 @@ def page() -> str:
     for start in START_FAULTS:
         words = ", ".join(f"`{word}`" for word in start.words)
         lines.append(f"| {start.name} | {start.group} | {words} | {start.recovery} |\n")
+    lines.append(
+        "\n## Engine cache\n\nThe node starts all the same: the engine is built anew, and the log "
+        "says why.\n\n| fault | says | outcome |\n|---|---|---|\n"
+    )
+    for engine in ENGINE_FAULTS:
+        lines.append(f"| {engine.name} | `{engine.words}` | {engine.outcome} |\n")
     return "".join(lines) + REPLAY + describe_faults() + "\n```\n"
 
 

@@ -212,3 +212,30 @@ def tiny_nusc(tiny_dataroot):
     from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 
     return load_nuscenes(tiny_dataroot, "v1.0-tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_replay(tiny_dataroot, tmp_path_factory):
+    """The tiny scene played to the oracle and recorded with overlays: `folder` and `result`."""
+    from types import SimpleNamespace
+
+    from simdistill_ros.replay.options import ReplayOptions
+    from simdistill_ros.replay.run import run_replay
+
+    folder = tmp_path_factory.mktemp("recorded")
+    options = ReplayOptions(
+        out=folder,
+        dataroot=tiny_dataroot,
+        version="v1.0-tiny",
+        oracle=True,
+        record=True,
+        overlays=True,
+    )
+    return SimpleNamespace(folder=folder, result=run_replay(options))
+
+
+@pytest.fixture(scope="session")
+def recording(tiny_replay):
+    from simdistill_ros.replay.bag_storage import Bag
+
+    return Bag(tiny_replay.folder / "recording" / "scene-0001")

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from pyquaternion import Quaternion
 from simdistill_ros.replay.evaluation import DETAILS, SUMMARY
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
 from simdistill_ros.replay.submission import write_submission
-from simdistill_ros.report.breakdown import NOTHING, RunGroups, confusion, total
+from simdistill_ros.report.breakdown import NOTHING, RunGroups, confusions, total
 from simdistill_ros.report.page import write_report
 from simdistill_ros.report.run_data import load_run
 from simdistill_ros.report.viewer_data import frames_to_show
@@ -124,11 +127,34 @@ def test_groups_add_up_to_all_objects_and_boxes(run_folder, nusc):
 
 def test_confusion_has_found_objects_on_its_diagonal(run_folder, nusc):
     run = load_run(run_folder, nusc)
-    counts, all_ = confusion(run), total(RunGroups.of(run).by_class)
+    counts, all_ = confusions(run)["all"], total(RunGroups.of(run).by_class)
     assert np.trace(counts[:NOTHING, :NOTHING]) == all_.found
     assert counts[:NOTHING, NOTHING].sum() == all_.missed
     assert counts[NOTHING].sum() == all_.false
     assert counts[:NOTHING].sum() == all_.objects
+
+
+def test_confusion_by_distance_and_by_visibility_adds_up_to_that_of_all(run_folder, nusc):
+    run = load_run(run_folder, nusc)
+    matrices = confusions(run)
+    all_ = matrices.pop("all")
+    by_distance = sum(counts for name, counts in matrices.items() if name.endswith(" m"))
+    by_visibility = sum(counts for name, counts in matrices.items() if name.endswith("visible"))
+    assert (by_distance == all_).all()
+    assert (by_visibility[:NOTHING] == all_[:NOTHING]).all()
+    assert not by_visibility[NOTHING].any()
+    assert len(matrices) >= 5
+    for group in RunGroups.of(run).by_distance:
+        if group.objects:
+            assert np.trace(matrices[group.name][:NOTHING, :NOTHING]) == group.found
+
+
+def test_the_page_is_written_without_ros_and_without_torch():
+    absent = ["rclpy", "sensor_msgs", "vision_msgs", "rosbags"]
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+    program += "import simdistill_ros.report.cli, simdistill_ros.replay.machine\n"
+    program += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_a_run_without_a_box_has_a_page_too(run_folder, nusc, tmp_path):

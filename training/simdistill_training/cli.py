@@ -20,6 +20,7 @@ from simdistill_ros.command_line.parser import add_command, command_parser
 from simdistill_ros.command_line.run import Outcome, run_command
 from simdistill_ros.core.backends.base import BackendError
 from simdistill_ros.core.model_card import ModelCard
+from simdistill_ros.shards.options import add_sharing_options, sharing_of
 from simdistill_training.config import ExperimentConfig
 from simdistill_training.convert.cli import add_convert
 from simdistill_training.data.errors import BrokenSampleError
@@ -49,14 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     arguments = parser().parse_args(argv)
     command = partial(arguments.command, arguments)
-    name = f"simdistill {arguments.name}"
+    name = f"simdistill {arguments.command_name}"
     return run_command(name, arguments, command, mendable=(BrokenSampleError, BackendError))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = command_parser("simdistill", "Train, distil, evaluate, export.", EXAMPLES, reports=False)
-    commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command_name", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
     _add_overfit(commands)
@@ -188,20 +189,15 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--batch-size", type=int, default=1, help="default %(default)s")
     command.add_argument("--workers", type=int, default=2, help="loading processes of each process")
     command.add_argument("--threads", type=int, help="of the network in each process")
-    _add_sharing(command)
+    command.add_argument("--no-report", dest="report", action="store_false",
+                         help="write no report.html")  # fmt: skip
+    add_sharing_options(command)
+    command.add_argument("--shard-size", type=int, default=32,
+                         help="samples that a lost worker costs (default: 32)")  # fmt: skip
     command.set_defaults(command=_evaluate)
 
 
-def _add_sharing(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--address", default="", metavar="HOST:PORT",
-                         help="where machines meet: the same command on each of them")  # fmt: skip
-    command.add_argument("--processes", type=int, default=1, help="on this machine (default: 1)")
-    command.add_argument("--shard-size", type=int, default=32,
-                         help="samples that a lost worker costs (default: 32)")  # fmt: skip
-
-
 def _evaluate(arguments: argparse.Namespace) -> Outcome:
-    from simdistill_ros.shards.run import Sharing
     from simdistill_training.evaluate_model import evaluate_model
 
     metrics = evaluate_model(
@@ -216,7 +212,8 @@ def _evaluate(arguments: argparse.Namespace) -> Outcome:
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         threads=arguments.threads,
-        sharing=Sharing(arguments.address, arguments.processes, arguments.shard_size),
+        sharing=sharing_of(arguments, arguments.shard_size),
+        report=arguments.report,
     )
     if metrics is None:  # the coordinator has them
         return Outcome(data={"coordinator": arguments.address})

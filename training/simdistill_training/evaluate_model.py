@@ -16,6 +16,7 @@ from simdistill_training.checkpoint import CheckpointError, load_checkpoint, wri
 from simdistill_training.environment import git_commit
 from simdistill_training.evaluate import Records, score_records
 from simdistill_training.evaluation_job import EvaluationJob, find_source
+from simdistill_training.evaluation_report import write_evaluation_report
 from simdistill_training.load_model import load_model
 from simdistill_training.networks import restore_network
 
@@ -36,6 +37,7 @@ def evaluate_model(
     workers: int = 0,
     threads: int | None = None,
     sharing: Sharing | None = None,
+    report: bool = False,
 ) -> dict[str, Any] | None:
     """Return the benchmark's scores of a run or package.
 
@@ -55,6 +57,7 @@ def evaluate_model(
         workers: Loading processes of each process.
         threads: Of the network in each process; None: as many as PyTorch takes.
         sharing: Who does the work; None for this process alone.
+        report: Write `report.html` too.
 
     Returns:
         The scores; None where another machine coordinates and has them.
@@ -75,14 +78,11 @@ def evaluate_model(
     if results is None:
         return None
     records: Records = {token: own for result in results for token, own in result.items()}
-    metrics = score_records(
-        records,
-        list(records),
-        nusc=load_nuscenes(source.dataroot, source.version),
-        folder=folder,
-        role=model.role,
-    )
+    nusc = load_nuscenes(source.dataroot, source.version)
+    metrics = score_records(records, list(records), nusc=nusc, folder=folder, role=model.role)
     clear_shards(shards)
+    if report:
+        write_evaluation_report(folder, job, model, list(records), nusc)
     return metrics
 
 

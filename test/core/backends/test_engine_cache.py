@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faults.engine_faults import ENGINE_FAULTS, EngineFault, StoredEngine
 
 from simdistill_ros.core.backends import engine_cache
 from simdistill_ros.core.backends.base import BackendError
@@ -85,9 +85,6 @@ def test_the_first_build_says_that_there_is_none_yet_and_where(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": "10.4.0"}, "version was 10.3.0, is 10.4.0"),
-        ({"gpu": "RTX 4090", "compute_capability": "8.9"}, "gpu was Orin, is RTX 4090; compute_"),
-        ({"onnx_sha256": "b" * 64}, f"onnx_sha256 was {'a' * 64}, is {'b' * 64}"),
         ({"flavour": "tensorrt_rtx"}, "flavour was tensorrt, is tensorrt_rtx"),
         ({"precision": "fp32"}, "precision was fp16, is fp32"),
         ({"flags": "TF32"}, "flags was strongly typed, is TF32"),
@@ -109,66 +106,22 @@ def test_another_key_builds_another_engine_and_says_what_changed(
     assert build.builds == 1
 
 
-def flip_a_byte(file: Path, _: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[1000] ^= 1
-    file.write_bytes(content)
-
-
-def cut_in_half(file: Path, _: Path) -> None:
-    os.truncate(file, file.stat().st_size // 2)
-
-
-def remove_engine(file: Path, _: Path) -> None:
-    file.unlink()
-
-
-def remove_side_car(_: Path, side_car: Path) -> None:
-    side_car.unlink()
-
-
-def spoil_side_car(_: Path, side_car: Path) -> None:
-    side_car.write_text(side_car.read_text()[:40])
-
-
-def list_for_side_car(_: Path, side_car: Path) -> None:
-    side_car.write_text("[1, 2]")
-
-
-def claim_another_version(_: Path, side_car: Path) -> None:
-    facts = json.loads(side_car.read_text())
-    facts["key"]["version"] = "8.6.1"
-    side_car.write_text(json.dumps(facts))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (flip_a_byte, r"is refused: its sha256 is not what"),
-        (cut_in_half, r"is refused: its bytes, sha256 is not what"),
-        (remove_engine, r"\.engine is missing beside its other half"),
-        (remove_side_car, r"\.json is missing beside its other half"),
-        (spoil_side_car, r"\.json cannot be read"),
-        (list_for_side_car, r"is no side-car of an engine"),
-        (claim_another_version, r"is refused: its key is not what"),
-    ],
-)
-def test_a_damaged_or_foreign_engine_is_refused_by_name_and_built_again(
+@pytest.mark.parametrize("fault", ENGINE_FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+def test_an_engine_that_cannot_be_used_is_refused_by_name_and_built_again(
     stored: tuple[Path, Path],
     folder: Path,
     build: Builder,
     caplog: pytest.LogCaptureFixture,
-    damage,
-    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: EngineFault,
 ) -> None:
-    damage(*stored)
+    planted = StoredEngine(*stored, KEY, monkeypatch)
+    fault.plant(planted)
     caplog.clear()
-    assert EngineCache(folder).engine("tiny image", KEY, build) == ENGINE
-    assert build.builds == 1
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(caplog.text)
-    assert EngineCache(folder).engine("tiny image", KEY, build) == ENGINE
-    assert build.builds == 1
+    for _ in range(2):
+        assert EngineCache(folder).engine("tiny image", planted.key, build) == ENGINE
+    assert fault.words in caplog.text
+    assert build.builds == (1 if fault.is_kept else 2)
 
 
 def test_a_process_that_dies_while_it_writes_leaves_nothing_that_is_used(
@@ -207,15 +160,6 @@ def test_a_full_disk_costs_the_cache_not_the_service_and_the_warning_names_the_f
     assert f"could not be kept in {folder} (No space left on device)" in caplog.text
     assert "engine_folder" in caplog.text
     assert [path.suffix for path in folder.iterdir()] == [".lock"]  # no part of a file is left
-
-
-def test_a_folder_that_cannot_be_made_costs_the_cache_not_the_service(
-    tmp_path: Path, build: Builder, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    folder = tmp_path / "file" / "engines"
-    assert EngineCache(folder).engine("tiny image", KEY, build) == ENGINE
-    assert f"engine_folder {folder} cannot be used" in caplog.text
 
 
 BUILD_SLOWLY = """

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from simdistill_ros.core.frames import EGO_FRAME, inverse
 from simdistill_ros.core.model_card_parts import TrainingCard
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes, snapshot_of_sample
 from simdistill_ros.replay.submission import records_from_detections
+from simdistill_ros.report.page import write_report
 from simdistill_training.checkpoint import write_package
 from simdistill_training.data.index import LIDAR, pose_matrix
 from simdistill_training.data.loader import collate
@@ -109,6 +112,24 @@ def test_teachers_submission_says_that_it_used_lidar(teacher_run, tmp_path):
     metrics = evaluate_model(teacher_run, out=tmp_path)
     assert 0 <= metrics["mAP"] <= 1
     assert json.loads((tmp_path / "results_nusc.json").read_text())["meta"]["use_lidar"] is True
+
+
+def test_an_evaluation_leaves_a_page_with_its_scores_and_boxes(teacher_run, tmp_path):
+    metrics = evaluate_model(teacher_run, out=tmp_path, threshold=0.05, report=True)
+
+    text = (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert f'data-metric="NDS" data-value="{metrics["NDS"]!r}"' in text
+    assert "offline mode" in text
+    results = json.loads((tmp_path / "results_nusc.json").read_text())["results"]
+    viewer = re.search(r'id="viewer-data">(.*?)</script>', text)[1]
+    frames = json.loads(viewer.replace("<\\/", "</"))["frames"]
+    rows = 17 * 4  # float32 columns of a box
+    drawn = {f["token"]: len(base64.b64decode(f["predictions"])) // rows for f in frames}
+    assert drawn == {token: len(boxes) for token, boxes in results.items()}
+    assert sum(drawn.values()) > 0
+    # And the page can be written again, or compared, from the folder alone.
+    assert write_report(tmp_path).read_text() == text
 
 
 def test_samples_without_answer_count_as_empty(dataset, tmp_path):
