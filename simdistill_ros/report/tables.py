@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -156,6 +157,46 @@ def fact_table(facts: Sequence[Mapping[str, str]], names: Sequence[str] = ()) ->
         cells = "".join(f"<td>{escape(value)}</td>" for value in values)
         rows.append(f'<tr{kind}><th scope="row">{escape(key)}</th>{cells}</tr>')
     return f'<table class="facts">{head}<tbody>{"".join(rows)}</tbody></table>'
+
+
+@dataclass(frozen=True)
+class FrameChange:
+    """One frame of two runs.
+
+    Attributes:
+        name: Scene and number.
+        mistakes: Missed objects and false boxes of A and of B.
+        links: Where A's and B's own viewers show it; "" where there is none.
+    """
+
+    name: str
+    mistakes: tuple[int, int]
+    links: tuple[str, str]
+
+    @property
+    def change(self) -> int:
+        """How many more B has."""
+        return self.mistakes[1] - self.mistakes[0]
+
+
+def frame_table(changes: Sequence[FrameChange]) -> str:
+    """Return frames with their mistakes in both runs; each number leads to that run's viewer."""
+    if not changes:
+        return '<p class="hint">No frame has more mistakes in one run than in the other.</p>'
+    rows = []
+    for one in changes:
+        cells = "".join(
+            f'<td class="n"><a href="{escape(link)}">{count}</a></td>'
+            if link
+            else f'<td class="n">{count}</td>'
+            for count, link in zip(one.mistakes, one.links, strict=True)
+        )
+        change = difference(one.mistakes[0], one.mistakes[1], more_is_better=False, digits=0)
+        rows.append(f'<tr><th scope="row">{escape(one.name)}</th>{cells}{change}</tr>')
+    head = "<th>frame</th><th>A</th><th>B</th><th>B - A</th>"
+    return (
+        f'<table class="tight"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
 
 
 def comparison_table(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -99,12 +99,13 @@ def frames_to_show(run: RunData, limit: int) -> list[SampleRecord]:
     if len(samples) <= limit:
         return list(samples)
     spread = set(np.linspace(0, len(samples) - 1, limit // 2).astype(int).tolist())
-    worst = sorted(range(len(samples)), key=lambda i: -_mistakes(run, samples[i].token))
+    worst = sorted(range(len(samples)), key=lambda i: -mistakes(run, samples[i].token))
     chosen = spread | set([i for i in worst if i not in spread][: limit - len(spread)])
     return [samples[i] for i in sorted(chosen)]
 
 
-def _mistakes(run: RunData, token: str) -> int:
+def mistakes(run: RunData, token: str) -> int:
+    """Return how many objects of a sample were missed and boxes are none, above the run's cut."""
     boxes, truths, matching = run.boxes[token], run.truths[token], run.matchings[token]
     shown = boxes.counted & (boxes.scores >= run.cut)
     hits = int((shown & (matching.truth_of_box >= 0)).sum())

@@ -6,6 +6,9 @@ import pytest
 from page_reader import metric_values
 
 from simdistill_ros.report.cli import main
+from simdistill_ros.report.compare import changed_frames
+from simdistill_ros.report.page import write_report
+from simdistill_ros.report.run_data import load_run
 from simdistill_ros.report.tables import difference
 
 
@@ -58,7 +61,28 @@ def test_less_precision_is_worse_and_less_error_is_better():
 
 def test_the_comparison_needs_no_network(comparison):
     for value in re.findall(r"\b(?:src|href)=[\"']([^\"']*)", comparison.read_text()):
-        assert value.startswith(("#", "data:"))
+        assert value.startswith(("#", "data:")) or "://" not in value
+
+
+def test_the_frames_that_changed_most_lead_to_the_viewers_of_both_runs(
+    run_folder, worse_folder, nusc, tmp_path
+):
+    page = write_report(run_folder, nusc)
+    (worse_folder / "report.html").unlink(missing_ok=True)
+    runs = [load_run(folder, nusc) for folder in (run_folder, worse_folder)]
+
+    changes = changed_frames(*runs, tmp_path)
+
+    assert changes
+    assert [c.change for c in changes] == sorted(c.change for c in changes)
+    assert all(c.change for c in changes)
+    totals = [sum(c.mistakes[run] for c in changes) for run in (0, 1)]
+    assert totals[1] > totals[0]  # the second run is the worse
+    for change in changes:
+        path, _, fragment = change.links[0].partition("#frame=")
+        assert (tmp_path / path).resolve() == page.resolve()
+        assert fragment in {sample.token for sample in runs[0].samples}
+        assert change.links[1] == ""  # it has no page of its own here
 
 
 def test_the_page_is_written_again_from_the_folder_alone(run_folder, capsys):

@@ -31,7 +31,7 @@ def viewer(chromium, page):
     chromium.wait_for("document.documentElement.dataset.drawn === '0'")
     yield chromium
     assert chromium.errors == []
-    assert all(url.startswith(("file:", "data:")) for url in chromium.requests)
+    assert all(url.startswith(("file:", "data:", "about:")) for url in chromium.requests)
 
 
 def pixels_of_canvas(browser, selector):
@@ -94,6 +94,20 @@ def test_boxes_are_projected_where_the_submission_says(viewer, run_folder, nusc)
                 assert drawn[:, :2] / drawn[:, 2:] == pytest.approx(expected, rel=1e-4, abs=0.02)
                 compared += 1
     assert compared > 20
+
+
+def test_a_link_to_a_frame_opens_the_viewer_there(viewer, page):
+    token = viewer.evaluate("report.frameAt(2).token")
+    viewer.call("Page.navigate", url="about:blank")
+    viewer.wait_for("location.protocol === 'about:'")
+    viewer.call("Page.navigate", url=f"{page.resolve().as_uri()}#frame={token}")
+    viewer.wait_for("document.documentElement?.dataset.drawn === '2'")
+
+    other = viewer.evaluate("report.frameAt(1).token")
+    viewer.evaluate(f"location.hash = 'frame={other}'")
+    viewer.wait_for("document.documentElement.dataset.drawn === '1'")
+    viewer.evaluate("location.hash = 'scores'")
+    assert viewer.evaluate("report.state.frame") == 1
 
 
 def test_arrow_keys_and_the_slider_scrub(viewer):

@@ -277,7 +277,16 @@
     window.addEventListener("resize", draw);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     listWorst();
-    draw();
+    goToLinked();
+    window.addEventListener("hashchange", goToLinked);
+  }
+
+  // Pages that compare runs link to a frame of this one: report.html#frame=<sample token>.
+  function goToLinked() {
+    const token = new URLSearchParams(location.hash.slice(1)).get("frame");
+    const number = data.frames.findIndex((frame) => frame.token === token);
+    if (number >= 0) element("viewer").scrollIntoView();
+    if (number >= 0 || !document.documentElement.dataset.drawn) goTo(number >= 0 ? number : state.frame);
   }
 
   // For tests and for a reader's console.
