@@ -48,6 +48,11 @@ def painted(text: str, color: str, stream: TextIO) -> str:
     return f"{color}{text}{RESET}" if wants_color(stream) else text
 
 
+def wants_progress() -> bool:
+    """Tell whether anybody would see a progress bar."""
+    return sys.stderr.isatty() and not _audience.is_quiet
+
+
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
     """Yield the items behind a bar with the time left."""
     return _bar(items, what, total)  # type: ignore[no-any-return]
@@ -61,7 +66,5 @@ def progress_bar(what: str, total: int, done: int = 0, unit: str = "it") -> Any:
 def _bar(items: Iterable[Item] | None, what: str, total: int | None, **more: Any) -> Any:
     from tqdm import tqdm  # late: commands without bars run where it is not installed
 
-    is_off = _audience.is_quiet or not sys.stderr.isatty()
-    return tqdm(
-        items, what, total, ncols=90, mininterval=0.2, smoothing=0.1, disable=is_off, **more
-    )
+    look = {"ncols": 90, "mininterval": 0.2, "smoothing": 0.1, "disable": not wants_progress()}
+    return tqdm(items, what, total, **look, **more)

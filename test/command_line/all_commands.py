@@ -94,6 +94,7 @@ BENCHMARKS = (
     _benchmark("jpeg_scaling", NOWHERE),
     _benchmark("lifecycle_memory"),
     _benchmark("load"),
+    _benchmark("overlays"),
     _benchmark("pooling"),
     _benchmark("soak"),
     Command("python -m benchmarks.gpu", "benchmarks.gpu.__main__"),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +65,7 @@ class LossLog(Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """One bar over the whole training with the time that is left; seldom refreshed in a log."""
-
-    def __init__(self) -> None:
-        """Choose the refresh rate by where the bar is drawn."""
-        super().__init__(refresh_rate=1 if sys.stderr.isatty() else 50)
+    """One bar over the whole training with the time that is left."""
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule

@@ -14,6 +14,7 @@ import yaml
 from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from simdistill_ros.command_line.terminal import wants_progress
 from simdistill_ros.core.model_card import ModelCard, load_model_card
 from simdistill_ros.core.network.student import Student
 from simdistill_ros.replay.nuscenes_reader import load_nuscenes
@@ -68,7 +69,7 @@ class Machine:
         devices: Devices a node.
         nodes: Nodes; SLURM and torchrun are recognised by Lightning.
         strategy: Lightning's name; `auto`, or `ddp` for several processes.
-        progress: Show the progress bar.
+        progress: Show a progress bar, where there is a terminal.
     """
 
     accelerator: str = "auto"
@@ -228,7 +229,8 @@ def make_trainer(experiment: ExperimentConfig, folder: Path, machine: Machine) -
         LossLog(folder / "losses.jsonl", run.log_every),
         TrainingPictures(),
     ]
-    if machine.progress:
+    shows_bar = machine.progress and wants_progress()
+    if shows_bar:
         callbacks.append(ProgressBar())
     return Trainer(
         accelerator=machine.accelerator,
@@ -248,7 +250,7 @@ def make_trainer(experiment: ExperimentConfig, folder: Path, machine: Machine) -
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         callbacks=callbacks,
         enable_checkpointing=False,
-        enable_progress_bar=machine.progress,
+        enable_progress_bar=shows_bar,
         enable_model_summary=False,
     )
 
