@@ -102,7 +102,8 @@ def _replay(options: ReplayOptions) -> Outcome:
         write_report(options.out, result.tables)
         page = "report.html, "
     page += "recording/, " if options.record else ""
-    where = f"results in {options.out}: {page}metrics.json, results_nusc.json, detector.log"
+    log = "" if options.external_node else ", detector.log"
+    where = f"results in {options.out}: {page}metrics.json, results_nusc.json{log}"
     return Outcome(f"{format_report(result.metrics)}\n\n{where}", result.metrics)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from planted import FAULTS
 from recording import edit, edit_mounting, images_of, write_bag
-from rig_faults import below_ground, set_stamp
+from rig_stamp_faults import set_stamp
+from rig_transform_faults import below_ground
 
 from simdistill_ros.doctor.checks.registry import all_kinds
 from simdistill_ros.doctor.cli import main, parse_arguments

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from planted import FAULTS, Planted
 from recording import edit, images_of
-from rig_faults import halve_pixels
+from rig_picture_faults import halve_pixels
 
 from simdistill_ros.doctor.checks.registry import all_kinds
 from simdistill_ros.doctor.findings import Severity
