@@ -55,6 +55,12 @@ def write_comparison(first: Path, second: Path, out: Path, dataroot: Path | None
     return out
 
 
+def _own_notes(name: str, run: RunData) -> str:
+    """Return the warnings about one run under its name; nothing when there is none."""
+    own = notes(run.metrics)
+    return f"<h3>{name}</h3>{own}" if own else ""
+
+
 def _texts(first: RunData, second: RunData, place: Path) -> dict[str, str]:
     named = [("A", first), ("B", second)]
     groups = [(name, RunGroups.of(run)) for name, run in named]
@@ -65,8 +71,7 @@ def _texts(first: RunData, second: RunData, place: Path) -> dict[str, str]:
         "first": escape(first.title),
         "second": escape(second.title),
         "notes": _same_samples(first, second),
-        "first_notes": notes(first.metrics),
-        "second_notes": notes(second.metrics),
+        "own_notes": "".join(_own_notes(name, run) for name, run in named),
         "summary": comparison_table(*metrics),
         "classes": class_comparison_table(*metrics),
         "precision_recall": precision_recall(named),

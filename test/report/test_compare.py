@@ -59,6 +59,17 @@ def test_less_precision_is_worse_and_less_error_is_better():
     assert "+0.000" in tiny
 
 
+def test_a_run_without_warnings_has_no_heading_of_its_own(
+    run_folder, worse_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("simdistill_ros.report.compare.notes", lambda metrics: "")
+    out = tmp_path / "compare.html"
+
+    assert main(["--compare", str(run_folder), str(worse_folder), "--out", str(out)]) == 0
+
+    assert "<h3>A</h3>" not in out.read_text()
+
+
 def test_the_comparison_needs_no_network(comparison):
     for value in re.findall(r"\b(?:src|href)=[\"']([^\"']*)", comparison.read_text()):
         assert value.startswith(("#", "data:")) or "://" not in value
