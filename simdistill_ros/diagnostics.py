@@ -130,12 +130,12 @@ def _camera_level(
         return ERROR, f"no_camera_info: no CameraInfo on {camera.camera_info_topic}"
     if camera.loss:
         return WARN, f"images_lost: {camera.loss}"
-    fastest_hz = max(facts.health[c.name].rate_hz for c in facts.cameras if c.name in facts.health)
-    if record.rate_hz < SLOW_SHARE * fastest_hz:
-        return WARN, f"slow: {record.rate_hz:.1f} Hz; another camera sends {fastest_hz:.1f} Hz"
     if camera.image_publishers > 1:
         topic, count = camera.image_topic, camera.image_publishers
         return WARN, f"duplicate_publisher: {count} publishers on {topic}; their images interleave"
+    fastest_hz = max(facts.health[c.name].rate_hz for c in facts.cameras if c.name in facts.health)
+    if record.rate_hz < SLOW_SHARE * fastest_hz:
+        return WARN, f"slow: {record.rate_hz:.1f} Hz; another camera sends {fastest_hz:.1f} Hz"
     if record.last_fault_ns is not None and facts.now_ns - record.last_fault_ns < RECENT_NS:
         return WARN, f"recovered from {record.last_cause}: {record.last_message}"
     return OK, "images are used"

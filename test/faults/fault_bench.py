@@ -126,11 +126,16 @@ class FaultBench(RigBench):
                 return
         raise AssertionError(f"no whole cycle; {self.said()}")
 
-    def publish_until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
-        """Publish good cycles of all other cameras until something is there."""
+    def publish_until(
+        self,
+        condition: Callable[[], Any],
+        timeout_s: float = 10.0,
+        cameras: tuple[str, ...] = OTHERS,
+    ) -> None:
+        """Publish good cycles, of all other cameras unless told, until something is there."""
         deadline = time.monotonic() + timeout_s
         while not condition() and time.monotonic() < deadline:
-            self.cycles(cameras=OTHERS, count=1)
+            self.cycles(cameras=cameras, count=1)
 
 
 __all__ = ["BEST_EFFORT", "CAMERA", "LATCHED", "MS", "OTHERS", "FaultBench"]

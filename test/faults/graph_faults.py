@@ -8,6 +8,7 @@ from typing import Any
 
 from faults.fault_bench import BEST_EFFORT, CAMERA, OTHERS, FaultBench
 from faults.planted_fault import WARN, Fault, good_transforms
+from rig_bench import CAMERAS
 
 NAN = float("nan")
 
@@ -79,7 +80,7 @@ def driver_starts(bench: FaultBench) -> None:
 
 def two_publishers(bench: FaultBench) -> None:
     intruder = bench.second_publisher()
-    bench.spin_until(lambda: bench.statuses_of(CAMERA, "2 publishers"))
+    bench.publish_until(lambda: bench.statuses_of(CAMERA, "2 publishers"), cameras=CAMERAS)
     bench.rig.destroy_publisher(intruder)
 
 

@@ -162,7 +162,7 @@ class DeformableAttention(nn.Module):
         )
         shifted = [u.flatten() + self.shift_px, v.flatten() + self.shift_px]
         own = torch.stack([*shifted, torch.zeros_like(shifted[0])], -1)  # (H * W, 3)
-        return own.repeat_interleave(self.heads * self.points, dim=1)
+        return own[:, :, None].expand(-1, -1, self.heads * self.points).flatten(1)
 
     def position_embedding(self) -> Tensor:
         """Return the learned embedding of each cell, (H * W, C)."""
