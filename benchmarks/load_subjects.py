@@ -8,7 +8,6 @@ does, `decoder` decodes JPEGs into one buffer, `node` is the detector node with 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -137,8 +136,13 @@ def spin(node: Any) -> None:
     """Spin until a signal ends the context."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+    try:
         executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except RuntimeError:  # what rclpy raises of a context that ended between two calls
+        if rclpy.ok():
+            raise
 
 
 def cpu_of_threads() -> dict[str, float]:
