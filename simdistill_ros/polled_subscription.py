@@ -21,7 +21,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from simdistill_ros.qos_events import no_subscription_events
 
 
-class PolledGroup(CallbackGroup):  # type: ignore[misc]
+class PolledGroup(CallbackGroup):
     """Keeps what is in it from the executor."""
 
     def can_execute(self, entity: Any) -> bool:
