@@ -51,7 +51,7 @@ from simdistill_ros.replay.streaming import (
     streaming_facts,
 )
 from simdistill_ros.replay.submission import Record, records_from_detections, write_submission
-from simdistill_ros.resources import model_folder
+from simdistill_ros.resources import DEFAULT_MODEL, model_folder
 
 # Pictures come after the boxes; a detector that draws none is not waited for longer.
 RECORDING_TIMEOUT_S = 5.0
@@ -282,7 +282,7 @@ def _run_facts(options: ReplayOptions, scenes: Sequence[Scene]) -> dict[str, Any
         card = load_model_card(model_folder(options.model))
         weights = card.weights.sha256 if card.weights else "untrained"
     return {
-        "detector": "oracle" if options.oracle else f"model {options.model or 'tiny'}",
+        "detector": "oracle" if options.oracle else f"model {options.model or DEFAULT_MODEL}",
         "weights": weights,
         "mode": options.mode,
         "rate": options.rate if options.mode == "realtime" else None,
