@@ -124,6 +124,7 @@ class ImagePreparer:
         self._renderer = ViewRenderer(rule) if rule is not None else None
         self._local = threading.local()
         self._sizes: dict[str, tuple[tuple[int, int], int]] = {}  # full size, denominator
+        self._calibrations: dict[str, tuple[Any, Any, CameraCalibration]] = {}
         self._condition = threading.Condition()
         self._waiting: OrderedDict[str, PendingImage] = OrderedDict()
         self._stopping = False
@@ -139,14 +140,22 @@ class ImagePreparer:
 
     def submit(self, camera: str, message: Any) -> PendingImage:
         """Return the image, and begin to prepare it if its camera's calibration is known."""
-        image = PendingImage(lambda m: self._prepare(camera, m), message)
+        image = self.pending(camera, message)
+        self.begin(camera, image)
+        return image
+
+    def pending(self, camera: str, message: Any) -> PendingImage:
+        """Return the image; it is prepared when somebody begins it or asks for the result."""
+        return PendingImage(lambda m: self._prepare(camera, m), message)
+
+    def begin(self, camera: str, image: PendingImage) -> None:
+        """Begin to prepare an image if its camera's calibration is known."""
         if self._info_of(camera) is None:
-            return image  # CameraInfo may come before the rest of the set does
+            return  # CameraInfo may come before the rest of the set does
         with self._condition:
             self.overtaken += int(self._waiting.pop(camera, None) is not None)
             self._waiting[camera] = image
             self._condition.notify()
-        return image
 
     def values(self) -> dict[str, object]:
         """Return counters for diagnostics."""
@@ -186,7 +195,7 @@ class ImagePreparer:
             decoded = decode_image(encoded, self._scratch(), self._denominator)
             decoded_ns = time.monotonic_ns()
             self._sizes[camera] = (decoded.full_hw, decoded.denominator)
-            calibration = self.calibration_of(camera, info)
+            calibration = self._last_calibration(camera, info)
             pixels = self._render(decoded, calibration)
         except (ImageError, CalibrationError) as error:
             raise InputFault(camera, error.cause, str(error)) from error
@@ -213,6 +222,16 @@ class ImagePreparer:
         """
         full_hw, denominator = self._sizes[camera]
         return shrunk_calibration(self._full_calibration(info, full_hw), denominator)
+
+    def _last_calibration(self, camera: str, info: Any) -> CameraCalibration:
+        """Return `calibration_of`, the last one where neither CameraInfo nor size changed."""
+        sizes = self._sizes[camera]
+        last = self._calibrations.get(camera)
+        if last is not None and last[0] is info and last[1] == sizes:
+            return last[2]
+        calibration = self.calibration_of(camera, info)
+        self._calibrations[camera] = info, sizes, calibration
+        return calibration
 
     def _full_calibration(self, info: Any, full_hw: tuple[int, int]) -> CameraCalibration:
         options = self._options
