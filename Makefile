@@ -24,6 +24,7 @@ demo: setup ## generate a scene, run the node on it over DDS, score, draw: out/d
 lint: setup ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
+test: export KERNELS := 1
 test: lint ## lint, then both test suites (PYTEST_ARGS=...)
 	@$(ENV); $(PY) -m pytest $(PYTEST_ARGS)
 	@$(ENV); $(PY) -m pytest -c training/pyproject.toml training/tests $(PYTEST_ARGS)

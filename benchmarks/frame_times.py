@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,10 +65,13 @@ def full_size(camera: str, index: int, jpeg: bytes) -> View:
 def scaled(rule: InputRule, scaling: str) -> MakeView:
     """Return what makes a view as the node does: decoded and rendered when the image arrives."""
     renderer = ViewRenderer(rule)
+    of_thread = threading.local()
 
     def make_view(camera: str, index: int, jpeg: bytes) -> View:
+        if not hasattr(of_thread, "scratch"):
+            of_thread.scratch = Scratch()
         decoded = decode_image(
-            EncodedImage(jpeg), Scratch(), lambda hw: rule.jpeg_denominator(hw, scaling)
+            EncodedImage(jpeg), of_thread.scratch, lambda hw: rule.jpeg_denominator(hw, scaling)
         )
         calibration = CameraCalibration(WIDTH, HEIGHT, K)
         calibration = shrunk_calibration(calibration, decoded.denominator)

@@ -82,7 +82,8 @@ def _pooling(result: dict[str, Any]) -> list[str]:
     ]
     for form, row in result["stages_ms"].items():
         numbers = " | ".join(f"{row[key]:.1f}" for key in ("min", "p50", "p95"))
-        lines.append(f"| {form} | {numbers} | {result['times_ours'][form]:.1f} |")
+        lines.append(f"| {form} | {numbers} | {result['times_ours'][form]:.2f} |")
+    lines += [f"\n{form}: not measured: {why}." for form, why in result.get("absent", {}).items()]
     return [*lines, ""]
 
 

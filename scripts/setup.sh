@@ -7,6 +7,7 @@
 #   PYTHON    the interpreter to use (default: python3)
 #   VENV      the virtual environment (default: .venv)
 #   ROS_LOCK  which ROS wheels: ros (Kilted, default) or ros-jazzy; unused with a sourced ROS
+#   KERNELS   1: Triton as well, for the tests of the GPU kernels
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/env.sh
@@ -148,6 +149,7 @@ LOCKS+=(-r requirements/tensorrt-build.txt -r requirements/docs.txt)
 [ "$MODE" = wheels ] && LOCKS+=(-r "requirements/$ROS_LOCK.txt")
 install torch "torch" -c requirements/runtime.txt -r requirements/torch.txt
 install locks "the pinned packages of requirements/" --no-deps --no-build-isolation "${LOCKS[@]}"
+[ "${KERNELS:-}" = 1 ] && install triton "Triton, 198 MB" --no-deps -r requirements/triton.txt
 check_interfaces
 install_package
 say "ready: $VENV (Python $VERSION, ROS from $MODE)"

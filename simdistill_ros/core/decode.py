@@ -133,8 +133,9 @@ def suppressed(candidates: Sequence[Detections], card: ModelCard) -> list[IndexA
         first_label += len(task.classes)
     if turned:
         groups, limits = zip(*turned.values(), strict=True)
-        kept |= dict(zip(turned, rotated_nms_of_groups(groups, limits), strict=True))
-    return [kept[index][: card.decode.max_after_nms] for index in range(len(candidates))]
+        survivors = rotated_nms_of_groups(groups, limits, card.decode.max_after_nms)
+        kept |= dict(zip(turned, survivors, strict=True))
+    return [kept[index] for index in range(len(candidates))]
 
 
 def _boxes_at(

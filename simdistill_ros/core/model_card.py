@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from simdistill_ros.core.card_yaml import CardYamlError, read_card_yaml
@@ -128,14 +128,14 @@ class ModelCard(Section):
     @property
     def compensated_shape_xy(self) -> tuple[int, int]:
         """Cells along x and y after the lift's downsampling."""
-        stride = int(np.prod(self.lift.downsample_strides, dtype=int))
+        stride = prod(self.lift.downsample_strides)
         x, y = self.bev.grid.shape_xy
         return x // stride, y // stride
 
     @property
     def head_stride(self) -> int:
         """Pooled cells per head cell, along x and along y."""
-        stride = int(np.prod(self.lift.downsample_strides, dtype=int))
+        stride = prod(self.lift.downsample_strides)
         return max(1, stride * self.bev_encoder.stages[0].stride // self.bev_encoder.upsample)
 
     @property
@@ -147,7 +147,8 @@ class ModelCard(Section):
     def head_shape_xy(self) -> tuple[int, int]:
         """Cells of the head maps along x and y."""
         x, y = self.bev.grid.shape_xy
-        return x // self.head_stride, y // self.head_stride
+        stride = self.head_stride
+        return x // stride, y // stride
 
     @property
     def precision(self) -> Precision:

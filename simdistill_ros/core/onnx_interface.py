@@ -43,10 +43,11 @@ def image_interface(card: ModelCard, cameras: int | None = None) -> GraphInterfa
 def bev_interface(card: ModelCard) -> GraphInterface:
     """Return the interface of the card's bev graph."""
     pooled = (1, *card.bev.grid.shape_xy, card.lift.context_channels)
+    head_shape_xy = card.head_shape_xy
     return GraphInterface(
         inputs={"pooled_camera": pooled, "pooled_lidar": pooled},
         outputs={
-            head_map_name(index, name): (channels, *card.head_shape_xy)
+            head_map_name(index, name): (channels, *head_shape_xy)
             for index, task in enumerate(card.tasks)
             for name, channels in head_map_channels(len(task.classes)).items()
         },

@@ -22,6 +22,7 @@ CORNER_Y = np.array([[1.0], [1.0], [-1.0], [-1.0]])
 # Rectangles that lie on each other would count common sides twice, or never, as rounding has it.
 SHRINK = 1e-9
 PARALLEL = 1e-12
+LOOK_AHEAD = 2  # boxes looked at first, as a multiple of those that are wanted
 
 
 def circle_nms(
@@ -58,9 +59,27 @@ def rotated_nms(boxes_bev: FloatArray, max_iou: float) -> IndexArray:
 
 
 def rotated_nms_of_groups(
-    groups: Sequence[FloatArray], max_ious: Sequence[float]
+    groups: Sequence[FloatArray], max_ious: Sequence[float], max_kept: int | None = None
 ) -> list[IndexArray]:
-    """Apply `rotated_nms` to each group of boxes with its own limit; much faster than in turn."""
+    """Apply `rotated_nms` to each group of boxes with its own limit; much faster than in turn.
+
+    Args:
+        groups: Boxes as of `rotated_nms`, (M, 5) each.
+        max_ious: A limit a group.
+        max_kept: The best kept ones of each group are enough.
+    """
+    if max_kept is None:
+        return _rotated_survivors(groups, max_ious)
+    # No box depends on worse ones, so that the best few are often all that must be looked at.
+    heads = [boxes[: LOOK_AHEAD * max_kept] for boxes in groups]
+    kept = _rotated_survivors(heads, max_ious)
+    for index, (boxes, head) in enumerate(zip(groups, heads, strict=True)):
+        if len(kept[index]) < max_kept and len(head) < len(boxes):
+            kept[index] = _rotated_survivors([boxes], [max_ious[index]])[0]
+    return [indices[:max_kept] for indices in kept]
+
+
+def _rotated_survivors(groups: Sequence[FloatArray], max_ious: Sequence[float]) -> list[IndexArray]:
     boxes_bev = np.concatenate(groups)
     group = np.repeat(np.arange(len(groups)), [len(boxes) for boxes in groups])
     limits = np.array(max_ious)[group]

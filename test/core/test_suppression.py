@@ -128,6 +128,17 @@ def test_groups_do_not_suppress_each_other_and_have_their_own_limits():
         assert indices.tolist() == one_after_the_other(boxes, limit)
 
 
+@pytest.mark.parametrize("max_kept", [1, 7, 40, 500])
+def test_asked_for_a_few_it_gives_the_best_of_those_that_survive(max_kept):
+    # The second group's boxes lie on each other: its few are not among the first it looks at.
+    crowded = crowd(3, 150)
+    crowded[:, :2] /= 6
+    groups, limits = [crowd(1, 90), crowded, np.zeros((0, 5))], [0.1, 0.3, 0.2]
+    kept = rotated_nms_of_groups(groups, limits, max_kept)
+    for indices, boxes, limit in zip(kept, groups, limits, strict=True):
+        assert indices.tolist() == one_after_the_other(boxes, limit)[:max_kept]
+
+
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_boxes_without_end_suppress_nothing_and_harm_no_others():
     boxes = crowd(4, 60)

@@ -57,7 +57,8 @@ class OnnxRuntimeBackend:
         self._provider = self._provider_of(device)
         self._card = card
         self._image = self._image_graph(card.onnx)
-        self._bev = self._session("onnx.bev", card.onnx.bev, bev_interface(card), _threads())
+        self._bev_interface = bev_interface(card)
+        self._bev = self._session("onnx.bev", card.onnx.bev, self._bev_interface, _threads())
         self._tables: tuple[PoolingTables, BatchedPoolingTables] | None = None
 
     @property
@@ -81,7 +82,7 @@ class OnnxRuntimeBackend:
             )
             for branch in ("camera", "lidar")
         }
-        return {**lifted, **pooled, **_run(self._bev, bev_interface(self._card), pooled)}
+        return {**lifted, **pooled, **_run(self._bev, self._bev_interface, pooled)}
 
     def _head_maps(self, tensors: Tensors) -> HeadMaps:
         return [

@@ -61,7 +61,8 @@ class TensorRtBackend:
             self._image = Engine(
                 self._library, plans["image"], image_interface(card), name="image graph"
             )
-            self._bev = Engine(self._library, plans["bev"], bev_interface(card), name="bev graph")
+            self._bev_interface = bev_interface(card)
+            self._bev = Engine(self._library, plans["bev"], self._bev_interface, name="bev graph")
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(card, error) from error
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -113,7 +114,7 @@ class TensorRtBackend:
         return self._head_maps(self._bev.outputs_at_once.to("cpu", copy=True))
 
     def _head_maps(self, values: torch.Tensor) -> HeadMaps:
-        maps = split_views(values, bev_interface(self._card).outputs)
+        maps = split_views(values, self._bev_interface.outputs)
         return [
             {name: maps[head_map_name(index, name)].numpy() for name in head_map_channels(1)}
             for index in range(len(self._card.tasks))
