@@ -76,17 +76,17 @@ class MessageThread:
 
     def _ready(self, wait_set: Any) -> list[str]:
         """Wait; return the names of the subscriptions that have messages."""
+        handles = {name: one.subscription.handle for name, one in self._subscriptions.items()}
         wait_set.clear_entities()
-        for one in self._subscriptions.values():
-            wait_set.add_subscription(one.subscription.handle)
-        wait_set.add_guard_condition(self._wake.handle)
-        wait_set.wait(LOOK_NS)
-        ready = wait_set.get_ready_entities("subscription")
-        return [
-            name
-            for name, one in self._subscriptions.items()
-            if one.subscription.handle.pointer in ready
-        ]
+        with contextlib.ExitStack() as held:  # a context that ends destroys what nobody holds
+            for handle in (*handles.values(), self._wake.handle):
+                held.enter_context(handle)
+            for handle in handles.values():
+                wait_set.add_subscription(handle)
+            wait_set.add_guard_condition(self._wake.handle)
+            wait_set.wait(LOOK_NS)
+            ready = wait_set.get_ready_entities("subscription")
+            return [name for name, handle in handles.items() if handle.pointer in ready]
 
     def _take(self, names: list[str]) -> None:
         for name in names:
