@@ -26,6 +26,7 @@ from benchmarks.bench_pooling import bench_pooling
 from benchmarks.bench_sync import bench_sync
 from benchmarks.machine import describe_machine
 from benchmarks.tables import paths_table, render
+from benchmarks.training_speed import bench_training, make_parser, training_table
 from simdistill_ros.command_line.parser import command_parser
 from simdistill_ros.command_line.run import Outcome, run_command
 from simdistill_ros.command_line.terminal import say
@@ -42,7 +43,7 @@ EXAMPLES = (
     ("python -m benchmarks", "the ordinary measurements; rewrites benchmarks/README.md"),
     ("python -m benchmarks --render-only", "only rewrite it from the results that are there"),
     ("python -m benchmarks detector --model out/mine --no-save", "one of: camera_loss, detector, "
-     "ego_motion, fuzz, jpeg_scaling, lifecycle_memory, load, overlays, pooling, soak"),
+     "ego_motion, fuzz, jpeg_scaling, lifecycle_memory, load, overlays, pooling, soak, training"),
 )  # fmt: skip
 
 
@@ -115,6 +116,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ("node_near", lambda: bench_node(arguments.seconds, "near")),
         ("node_heavy", lambda: bench_node(arguments.seconds, "exact", "heavy")),
         ("sync", bench_sync),
+        ("training", lambda: bench_training(["tiny"])),
     ):
         say(f"measuring {name} ...")
         results[name] = run()
@@ -184,6 +186,19 @@ def jpeg_scaling(own_arguments: Sequence[str]) -> int:
     return _measurement("jpeg_scaling", arguments, take, f"-jpeg_scaling-{arguments.model}")
 
 
+def training(own_arguments: Sequence[str]) -> int:
+    """Measure how fast experiments train, save, render."""
+    arguments = make_parser().parse_args(own_arguments)
+
+    def take() -> dict[str, Any]:
+        return {"training": bench_training(arguments.models, arguments.steps)}
+
+    def tell(results: dict[str, Any]) -> str:
+        return "\n".join(training_table(results["training"]))
+
+    return _measurement("training", arguments, take, "-training", tell)
+
+
 # Commands that are functions.
 OWN: dict[str, Callable[[Sequence[str]], int]] = {
     "camera_loss": camera_loss.main,
@@ -194,6 +209,7 @@ OWN: dict[str, Callable[[Sequence[str]], int]] = {
     "jpeg_scaling": jpeg_scaling,
     "overlays": overlays.main,
     "pooling": pooling,
+    "training": training,
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_tables import gpu_sections
+from benchmarks.training_speed import training_table
 
 INTRODUCTION = """# Measured speed
 
@@ -54,6 +55,8 @@ def _page(run: dict[str, Any]) -> str:
             lines += _load(run[f"load_{kind}"])
     if "pooling" in run:
         lines += ["### BEV pooling on the CPU\n", *_pooling(run["pooling"])]
+    if "training" in run:
+        lines += training_table(run["training"])
     lines += gpu_sections(run)
     if "jpeg_scaling" in run:
         scaling = run["jpeg_scaling"]

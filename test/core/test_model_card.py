@@ -10,7 +10,7 @@ import yaml
 from simdistill_ros.core.boxes import NUSCENES_CLASSES
 from simdistill_ros.core.model_card import ModelCardError, load_model_card, model_card_from_dict
 
-SHIPPED = ("tiny", "swint-256x704", "r50-256x704")
+SHIPPED = ("micro", "tiny", "swint-256x704", "r50-256x704")
 
 
 @pytest.fixture

@@ -149,7 +149,8 @@ def _half_tolerance(card: ModelCard, golden: Golden) -> float:
     if not HALF_MARGIN * spread <= MOST_HALF_TOLERANCE:
         raise ExportError(
             f"half precision changes {name} by a spread of {spread:.2g}, expected at most "
-            f"{MOST_HALF_TOLERANCE / HALF_MARGIN:.2g}: the weights do not fit half precision"
+            f"{MOST_HALF_TOLERANCE / HALF_MARGIN:.2g}: the weights do not fit half precision; "
+            "--tolerance-fp16 sets a larger bound by hand"
         )
     return max(LEAST_HALF_TOLERANCE, float(f"{HALF_MARGIN * spread:.2g}"))
 

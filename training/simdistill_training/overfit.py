@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,19 @@ import torch
 
 from simdistill_ros.command_line.terminal import progress_bar
 from simdistill_ros.core.model_card import ModelCard
+from simdistill_training.batch import Batch
+from simdistill_training.ceiling import perfect_heads_of
 from simdistill_training.config import ExperimentConfig
 from simdistill_training.data.build import needs_points, open_index
 from simdistill_training.data.dataset import SampleDataset, SampleOptions
 from simdistill_training.data.loader import collate
 from simdistill_training.data.splits import samples_of_split
-from simdistill_training.evaluate import evaluate_network
+from simdistill_training.evaluate import HeadMaps, evaluate_network
 from simdistill_training.module import ExperimentModule
 from simdistill_training.schedule import ScheduleConfig, learning_rate_factor
 from simdistill_training.train import build_module
+
+CEILINGS = ("mAP", "NDS", "mAP_of_present_classes")
 
 
 def overfit(
@@ -34,6 +39,8 @@ def overfit(
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Train on a few samples without augmentation and return the scores on the same samples.
+
+    With them, as `ceiling`, come the mAP and NDS that perfect head maps have there.
 
     Args:
         experiment: Network, losses and learning rate; its schedule and augmentation do not apply.
@@ -60,15 +67,20 @@ def overfit(
         raise ValueError("overfit: expected usable samples, but all have broken files")
     _learn(module, batch.to(device), experiment, steps)
     module.eval()
-    return evaluate_network(
-        module.heads_of,
-        dataset,
-        version=experiment.data.version,
-        folder=folder,
-        role=experiment.role,
-        device=device,
-        threshold=experiment.run.score_threshold,
-    )
+
+    def scores_of(heads_of: Callable[[Batch], HeadMaps], below: Path) -> dict[str, Any]:
+        return evaluate_network(
+            heads_of,
+            dataset,
+            version=experiment.data.version,
+            folder=below,
+            role=experiment.role,
+            device=device,
+            threshold=experiment.run.score_threshold,
+        )
+
+    ceiling = scores_of(lambda own: perfect_heads_of(module, own), folder / "ceiling")
+    return {**scores_of(module.heads_of, folder), "ceiling": {n: ceiling[n] for n in CEILINGS}}
 
 
 def few_samples(
@@ -110,5 +122,5 @@ def _learn(module: ExperimentModule, batch: Any, experiment: ExperimentConfig, s
                 parameters = [p for group in optimizer.param_groups for p in group["params"]]
                 torch.nn.utils.clip_grad_norm_(parameters, experiment.optimizer.clip_norm)
             optimizer.step()
-            bar.set_postfix(total=f"{float(total):.3f}", refresh=False)
+            bar.set_postfix(total=f"{float(total.detach()):.3f}", refresh=False)
             bar.update(1)

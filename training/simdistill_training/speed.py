@@ -63,7 +63,14 @@ def _scenes(out: Path) -> Path:
     folder = out / "speed-scenes"
     if not (folder / VERSION / "splits.json").is_file():
         config = GeneratorConfig(
-            out=folder, scenes=2, val_scenes=1, duration_s=4.0, version=VERSION, seed=5
+            out=folder,
+            scenes=2,
+            val_scenes=1,
+            duration_s=2.0,
+            width=1600,
+            height=900,
+            version=VERSION,
+            seed=5,
         )
         generate_dataroot(config)
     return folder

@@ -9,15 +9,12 @@ from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.decode import decode_head_maps
 from simdistill_ros.core.gaussian import draw_gaussian, gaussian_radius
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
+from simdistill_training.ceiling import perfect_heads
 from simdistill_training.targets import (
-    CODE_BRANCHES,
     TargetConfig,
-    TaskTargets,
     center_targets,
     object_mask,
 )
-
-CODE_CHANNELS = (2, 1, 3, 2, 2)
 
 
 def boxes_at(card: ModelCard, centers_m, labels, **fields) -> Detections:
@@ -36,22 +33,14 @@ def boxes_at(card: ModelCard, centers_m, labels, **fields) -> Detections:
     return Detections(**(values | fields))
 
 
-def head_maps_of(targets: list[TaskTargets]) -> list[dict[str, np.ndarray]]:
-    """Return maps of the first sample that a head would give if it knew the targets."""
-    maps = []
-    for task in targets:
-        x, y = task.heatmap.shape[-2:]
-        codes = np.zeros((10, x * y))
-        filled = task.mask[0].numpy()
-        codes[:, task.cell_index[0].numpy()[filled]] = task.codes[0].numpy()[filled].T
-        peak = task.heatmap[0].numpy() == 1
-        named = {"heatmap": np.where(peak, 6.0, -9.0)}
-        for name, part in zip(
-            CODE_BRANCHES, np.split(codes, np.cumsum(CODE_CHANNELS)[:-1]), strict=True
-        ):
-            named[name] = part.reshape(-1, x, y)
-        maps.append(named)
-    return maps
+def decoded_perfect_heads(boxes: Detections, card: ModelCard) -> Detections:
+    """Return the boxes that the vehicle reads from head maps that know the targets."""
+    maps = perfect_heads(center_targets([boxes], card))
+    return decode_head_maps(
+        [{name: plane[0].numpy() for name, plane in task.items()} for task in maps],
+        card,
+        stamp_ns=0,
+    )
 
 
 def test_codes_of_one_car_by_hand(small_card):
@@ -73,8 +62,7 @@ def test_decoding_perfect_maps_gives_the_boxes_back(small_card, small_batch, leg
         task["nms"] = {"kind": "circle", "radius_m": 1e-3}
     card = model_card_from_dict(data)
     boxes = small_batch.boxes[0]
-    maps = head_maps_of(center_targets([boxes], card))
-    decoded = decode_head_maps(maps, card, stamp_ns=0)
+    decoded = decoded_perfect_heads(boxes, card)
     assert len(decoded) == len(boxes)
     distances = np.linalg.norm(decoded.centers_m[:, None] - boxes.centers_m[None], axis=-1)
     truth = boxes.select(distances.argmin(1))
@@ -83,6 +71,13 @@ def test_decoding_perfect_maps_gives_the_boxes_back(small_card, small_batch, leg
     np.testing.assert_allclose(np.sin(decoded.yaws_rad - truth.yaws_rad), 0, atol=1e-5)
     np.testing.assert_allclose(decoded.velocities_mps, truth.velocities_mps, atol=1e-5)
     assert np.array_equal(decoded.labels, truth.labels)
+
+
+def test_two_objects_of_a_class_in_one_cell_are_one_even_to_perfect_heads(small_card):
+    apart = boxes_at(small_card, [[0.1, 0.1, 0], [5, 5, 0]], [0, 0])
+    together = boxes_at(small_card, [[0.1, 0.1, 0], [0.4, 0.4, 0]], [0, 0])
+    assert len(decoded_perfect_heads(apart, small_card)) == 2
+    assert len(decoded_perfect_heads(together, small_card)) == 1
 
 
 def test_peaks_drawn_together_equal_peaks_drawn_one_by_one(small_card):

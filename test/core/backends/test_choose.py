@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from simdistill_ros.core.backends.base import Backend, BackendError, HeadMaps
 from simdistill_ros.core.backends.choose import backends, choose_backend
@@ -73,6 +74,10 @@ def crash(maps: HeadMaps) -> None:
     raise MemoryError("out of device memory")
 
 
+def fill_the_device(maps: HeadMaps) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
 def test_the_package_has_boxes_to_lose(package: ModelCard) -> None:
     golden = load_golden(package)
     assert golden is not None
@@ -93,6 +98,7 @@ def test_the_first_backend_that_gives_the_packages_numbers_serves(package: Model
         (spoil, "task0_vel differs by inf"),
         (drop_a_map, "task2_rot differs by inf"),
         (crash, "MemoryError: out of device memory"),
+        (fill_the_device, r"OutOfMemoryError: CUDA out of memory\. Tried to allocate 2 GiB"),
     ],
 )
 def test_a_backend_that_fails_its_self_test_is_refused_by_name_and_the_next_one_serves(
@@ -183,6 +189,19 @@ def test_without_onnxruntime_torch_serves_and_the_message_says_how_to_get_it(
     assert choice.refused == (
         "onnxruntime: the Python package onnxruntime is missing: pip install onnxruntime "
         "(for device cuda: onnxruntime-gpu)",
+    )
+
+
+def test_a_device_that_is_full_while_a_network_is_loaded_is_named_and_the_next_backend_serves(
+    package: ModelCard,
+) -> None:
+    def full(card: ModelCard, device: str) -> Backend:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    choice = choose_backend(package, factories={"full": full, "torch": torch_factory})
+    assert isinstance(choice.backend, TorchBackend)
+    assert choice.refused == (
+        "full: OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
     )
 
 
