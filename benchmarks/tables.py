@@ -44,6 +44,7 @@ def _page(run: dict[str, Any]) -> str:
         ("detector", "Detector, six JPEGs in, boxes out"),
         ("node", "Node overhead"),
         ("node_near", "Node overhead, JPEGs decoded smaller"),
+        ("node_444", "Node overhead, JPEGs with their colours at full size"),
         ("node_heavy", "Node overhead, JPEGs that compress little"),
     ):
         if name in run:
