@@ -43,7 +43,8 @@ EXAMPLES = (
     ("python -m benchmarks", "the ordinary measurements; rewrites benchmarks/README.md"),
     ("python -m benchmarks --render-only", "only rewrite it from the results that are there"),
     ("python -m benchmarks detector --model out/mine --no-save", "one of: camera_loss, detector, "
-     "ego_motion, fuzz, jpeg_scaling, lifecycle_memory, load, overlays, pooling, soak, training"),
+     "ego_motion, fuzz, jpeg_scaling, lifecycle_memory, load, node, overlays, pooling, soak, "
+     "training"),
 )  # fmt: skip
 
 
@@ -112,14 +113,25 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, run in (
         ("detector", lambda: bench_detector(*detector)),
         ("pooling", lambda: bench_pooling(min(arguments.rounds, 20))),
-        ("node", lambda: bench_node(arguments.seconds)),
-        ("node_near", lambda: bench_node(arguments.seconds, "near")),
-        ("node_heavy", lambda: bench_node(arguments.seconds, "exact", "heavy")),
         ("sync", bench_sync),
         ("training", lambda: bench_training(["tiny"])),
     ):
         say(f"measuring {name} ...")
         results[name] = run()
+    return results | node_overheads(arguments.seconds)
+
+
+def node_overheads(seconds: float) -> dict[str, Any]:
+    """Return the node's overhead for each way of decoding and kind of JPEG."""
+    results = {}
+    for name, scaling, kind in (
+        ("node", "exact", "jpeg"),
+        ("node_near", "near", "jpeg"),
+        ("node_444", "exact", "jpeg_444"),
+        ("node_heavy", "exact", "heavy"),
+    ):
+        say(f"measuring {name} ...")
+        results[name] = bench_node(seconds, scaling, kind)
     return results
 
 
@@ -154,6 +166,16 @@ def load(own_arguments: Sequence[str]) -> int:
         return {name: bench_load(*options)}
 
     return _measurement("load", arguments, take, f"-{name}")
+
+
+def node(own_arguments: Sequence[str]) -> int:
+    """Measure what the node adds to inference, save, render."""
+    examples = [(f"{NAME} node --seconds 10 --no-save", "a quick look")]
+    parser = command_parser(f"{NAME} node", node.__doc__, examples, completes=False)
+    parser.add_argument("--seconds", type=float, default=20, help="of each run (default: 20)")
+    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
+    arguments = parser.parse_args(own_arguments)
+    return _measurement("node", arguments, lambda: node_overheads(arguments.seconds), "-node")
 
 
 def pooling(own_arguments: Sequence[str]) -> int:
@@ -207,6 +229,7 @@ OWN: dict[str, Callable[[Sequence[str]], int]] = {
     "lifecycle_memory": lifecycle_memory.main,
     "load": load,
     "jpeg_scaling": jpeg_scaling,
+    "node": node,
     "overlays": overlays.main,
     "pooling": pooling,
     "training": training,

@@ -27,6 +27,7 @@ DOMAIN = 98
 LEGACY_DISTRIBUTIONS = ("humble", "iron", "jazzy")  # their Fast DDS knows the older variable
 SAMPLE_S = 0.5
 WARM_UP_S = 2.0
+INGEST_AT_MOST = 1.15
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -71,6 +72,7 @@ def bench_load(kind: str, minutes: float, turn_s: float, rounds: int) -> dict[st
         "kind": kind,
         "what": f"six 1600x900 {kind} cameras at 12 Hz, stub backend, another process",
         "processor": processor_table(turns),
+        "promise": promise(kind, turns),
         "endurance": endurance(long),
     }
 
@@ -143,7 +145,7 @@ def _cpu_and_memory(pid: int) -> tuple[float, float]:
 def processor_table(turns: dict[str, list[Turn]]) -> list[dict[str, Any]]:
     """Return, by subject, milliseconds an image, the ratio to the floor and what was received.
 
-    The node has rows for its parts: they are its total split as the times of its threads are.
+    The node has rows for its parts: they are its total split as their processor times are.
     """
     floor_ms = statistics.median(turn.ms_per_image for turn in turns["floor"])
     rows = []
@@ -158,6 +160,26 @@ def processor_table(turns: dict[str, list[Turn]]) -> list[dict[str, Any]]:
                 for part, portion in _portions(own).items()
             ]
     return rows
+
+
+def promise(kind: str, turns: dict[str, list[Turn]]) -> dict[str, Any]:
+    """Return what the node's ingest costs against the least that it can cost.
+
+    Raw: receiving, against the floor. JPEG: receiving and decoding, against a typed subscription
+    that decodes; both decode with the same call.
+    """
+    node_ms = statistics.median(turn.ms_per_image for turn in turns["node"])
+    portions = _portions(turns["node"])
+    parts, least = (("receive", "decode"), "decoder") if kind == "jpeg" else (("receive",), "floor")
+    ingest_ms = node_ms * sum(portions[part] for part in parts)
+    least_ms = statistics.median(turn.ms_per_image for turn in turns[least])
+    return {
+        "what": f"the node's {' and '.join(parts)} against `{least}`",
+        "ms_per_image": round(ingest_ms, 3),
+        "least_ms": round(least_ms, 3),
+        "ratio": round(ingest_ms / least_ms, 3),
+        "at_most": INGEST_AT_MOST,
+    }
 
 
 def _row(subject: str, ms: float, floor_ms: float, share: float) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 
 The node runs in a process of its own; all of it is real, from the subscription to the published
 boxes, but the network answers at once. Overhead is the publish time minus the last image's arrival
-minus inference, as the node reports it.
+minus inference, as the node reports it. The rig does little (see `load_rig.py`) and listens between
+cycles, because it shares the cores with the node.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage
 
 from benchmarks.bench_detector import jpeg_image
 from benchmarks.load_rig import OFFSETS_MS, PERIOD_MS, Rig
 from benchmarks.machine import percentiles
+from simdistill_ros.polled_subscription import PolledSubscription
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 
 DOMAIN = 97
@@ -100,35 +104,51 @@ def _drive(seconds: float, node_pid: int, pictures: Sequence[str], kind: str) ->
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN)
     node = rclpy.create_node("rig", context=context)
-    executor = rclpy.executors.SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    stages: dict[str, list[float]] = {}
-    seen: list[Any] = []
-    marks: list[tuple[float, float]] = []  # when, and the node's processor time by then
-
-    def keep(message: DiagnosticArray) -> None:
-        marks.append((time.monotonic(), _cpu_s(node_pid)))
-        for value in message.status[0].values:
-            stages.setdefault(value.key.removesuffix("_ms"), []).append(float(value.value))
-
-    node.create_subscription(DiagnosticArray, "/detector/latency", keep, 100)
-    for topic in pictures:
-        node.create_subscription(CompressedImage, topic, lambda _: seen.append(None), 10)
-    cycles = _publish_cycles(Rig(node, kind), executor, seconds)
-    answered = len(stages.get("total", []))
+    listener = _Listener(node, node_pid, pictures)
+    cycles = _publish_cycles(Rig(node, kind), listener, seconds)
     node.destroy_node()
     rclpy.shutdown(context=context)
+    answered = len(listener.stages_ms.get("total", []))
     if answered <= WARM_UP_SETS:
         raise RuntimeError(f"{answered} of {cycles} sets were answered: the machine is overloaded")
-    (first_s, first_cpu_s), (last_s, last_cpu_s) = marks[WARM_UP_SETS - 1], marks[-1]
+    (first_s, first_cpu_s), (last_s, last_cpu_s) = (
+        listener.marks[WARM_UP_SETS - 1],
+        listener.marks[-1],
+    )
     return NodeTurn(
         seconds=seconds,
         cycles=cycles,
-        stages_ms={stage: kept[WARM_UP_SETS:] for stage, kept in stages.items()},
+        stages_ms={stage: kept[WARM_UP_SETS:] for stage, kept in listener.stages_ms.items()},
         answered=answered - WARM_UP_SETS,
-        pictures=len(seen),
+        pictures=listener.pictures,
         cores=(last_cpu_s - first_cpu_s) / (last_s - first_s),
     )
+
+
+class _Listener:
+    """Takes what the node says, once a cycle, when the node rests."""
+
+    def __init__(self, node: Any, node_pid: int, pictures: Sequence[str]) -> None:
+        self._node_pid = node_pid
+        self._latency = PolledSubscription(
+            node, DiagnosticArray, "/detector/latency", QoSProfile(depth=100)
+        )
+        self._pictures = [
+            PolledSubscription(node, CompressedImage, topic, QoSProfile(depth=10))
+            for topic in pictures
+        ]
+        self.stages_ms: dict[str, list[float]] = {}
+        self.marks: list[tuple[float, float]] = []  # when, and the node's processor time by then
+        self.pictures = 0
+
+    def listen(self) -> None:
+        """Take all that came."""
+        self.pictures += sum(1 for topic in self._pictures for _ in topic.take())
+        for data in self._latency.take():
+            self.marks.append((time.monotonic(), _cpu_s(self._node_pid)))
+            for value in deserialize_message(data, DiagnosticArray).status[0].values:
+                stage = value.key.removesuffix("_ms")
+                self.stages_ms.setdefault(stage, []).append(float(value.value))
 
 
 def _cpu_s(pid: int) -> float:
@@ -136,18 +156,16 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _publish_cycles(rig: Rig, executor: Any, seconds: float) -> int:
+def _publish_cycles(rig: Rig, listener: _Listener, seconds: float) -> int:
     rig.wait_for_listeners()
     cycles = int(seconds * 1000 / PERIOD_MS)
     start_s, start_ns = time.monotonic() + 0.5, time.time_ns() + 500_000_000
     for cycle in range(cycles):
+        listener.listen()
         for camera, offset_ms in OFFSETS_MS.items():
             after_ms = cycle * PERIOD_MS + offset_ms
-            due_s = start_s + after_ms / 1000
-            while (left_s := due_s - time.monotonic()) > 0:
-                executor.spin_once(timeout_sec=min(left_s, 0.002))
+            time.sleep(max(0.0, start_s + after_ms / 1000 - time.monotonic()))
             rig.publish(camera, start_ns + round(after_ms * 1e6))
-    end_s = time.monotonic() + 1.0
-    while time.monotonic() < end_s:
-        executor.spin_once(timeout_sec=0.05)
+    time.sleep(1.0)
+    listener.listen()
     return cycles

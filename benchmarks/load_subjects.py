@@ -32,6 +32,7 @@ from simdistill_ros.detector_node import DetectorNode
 
 DEPTH = 2  # the node's default
 WARM_UP_IMAGES = 100
+PIPELINE_THREADS = ("decode", "detector", "preprocess")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -107,7 +108,7 @@ def run_node() -> dict[str, Any]:
     warm_up = threading.Thread(target=_note_start, args=(node, started_s), daemon=True)
     warm_up.start()
     spin(node)
-    cpu_s = {part: after - started_s.get(part, 0.0) for part, after in cpu_of_threads().items()}
+    cpu_s = {part: after - started_s.get(part, 0.0) for part, after in cpu_of_parts(node).items()}
     parts = node._parts()
     assert parts.sync is not None
     assert parts.pipeline is not None
@@ -129,7 +130,7 @@ def _note_start(node: DetectorNode, started_s: dict[str, float]) -> None:
     """Note the processor time until images flow: discovery and first sets are not the load."""
     while sum(one.received for one in node.health.snapshot().values()) < WARM_UP_IMAGES:
         time.sleep(0.1)
-    started_s.update(cpu_of_threads())
+    started_s.update(cpu_of_parts(node))
 
 
 def spin(node: Any) -> None:
@@ -145,20 +146,28 @@ def spin(node: Any) -> None:
             raise
 
 
-def cpu_of_threads() -> dict[str, float]:
-    """Return processor seconds: of decoding, of the worker, and of receiving (all the rest)."""
+def cpu_of_parts(node: DetectorNode) -> dict[str, float]:
+    """Return processor seconds of the node's parts.
+
+    Receiving is all that is on no thread of the pipeline. Images are prepared on the decoding
+    threads and on the worker's, which therefore are taken together and split by what the node says
+    of decoding and resizing; what is left is the worker's own and the decoding threads' waking.
+    """
+    pipeline = node._parts().pipeline
+    assert pipeline is not None
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    seconds = {"decode": 0.0, "worker": 0.0, "receive": 0.0}
+    received = prepared = 0.0
     for task in Path("/proc/self/task").iterdir():
         fields = (task / "stat").read_text().rpartition(")")[2].split()
-        name = names.get(int(task.name), "")
-        part = "receive"
-        if name.startswith("decode"):
-            part = "decode"
-        elif name.startswith(("detector", "preprocess")):
-            part = "worker"
-        seconds[part] += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-    return seconds
+        seconds = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        if names.get(int(task.name), "").startswith(PIPELINE_THREADS):
+            prepared += seconds
+        else:
+            received += seconds
+    decode = pipeline.preparer.decode_cpu_ns / 1e9
+    render = pipeline.preparer.render_cpu_ns / 1e9
+    worker = max(prepared - decode - render, 0.0)
+    return {"receive": received, "decode": decode, "render": render, "worker": worker}
 
 
 if __name__ == "__main__":

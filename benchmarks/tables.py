@@ -44,6 +44,7 @@ def _page(run: dict[str, Any]) -> str:
         ("detector", "Detector, six JPEGs in, boxes out"),
         ("node", "Node overhead"),
         ("node_near", "Node overhead, JPEGs decoded smaller"),
+        ("node_444", "Node overhead, JPEGs with their colours at full size"),
         ("node_heavy", "Node overhead, JPEGs that compress little"),
     ):
         if name in run:
@@ -121,11 +122,21 @@ def _load(load: dict[str, Any]) -> list[str]:
         "Processor time an image, short turns taken in turn; the floor is a typed subscription "
         "with an empty callback.\n",
         *_row_table(load["processor"]),
+        *_promise(load.get("promise")),
         f"Long run: {run['sent']} images sent, {run['received']} received, "
         f"{run['complete_sets']} sets, {run['pipeline']['published']} published; resident memory "
         f"{run['rss_first_mib']} MiB, at the end {run['rss_last_mib']} MiB "
         f"({run['rss_growth_percent']:+.2f} %). Faults: {run['faults'] or 'none'}.\n",
         *_stage_table(stages),
+    ]
+
+
+def _promise(promise: dict[str, Any] | None) -> list[str]:
+    if promise is None:
+        return []
+    return [
+        f"Ingest, {promise['what']}: {promise['ms_per_image']} ms of {promise['least_ms']} ms, "
+        f"{promise['ratio']} times; promised are {promise['at_most']}.\n"
     ]
 
 

@@ -3,39 +3,42 @@
 
 Images go to the preparer and to the synchroniser, complete sets to `on_set`, CameraInfo to the
 store, transforms to the tree. Bad stamps, clock jumps and QoS mismatches become faults that name
-the camera.
+the camera. Images and CameraInfo are taken as bytes, on a thread of their own; transforms come from
+the executor's.
 """
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from simdistill_ros.camera_info_reader import CameraInfoReader
-from simdistill_ros.conversions import stamp_ns_from_msg, transform_from_msg
+from simdistill_ros.conversions import transform_from_msg
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.health import Health
 from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_preparation import ImagePreparer
 from simdistill_ros.image_sync import ImageSync
+from simdistill_ros.message_thread import MessageThread
 from simdistill_ros.parameters import CameraTopics, InputParameters
 from simdistill_ros.polled_subscription import PolledSubscription
 from simdistill_ros.qos_events import subscription_events
 from simdistill_ros.recalibration import CalibrationStore
+from simdistill_ros.serialized import SerializedError, read_image
 from simdistill_ros.snapshot_builder import MessageSet, Received
 
 # Cameras may be exposed a little ahead of this computer's clock, not further.
 FUTURE_NS = 500_000_000
 # Calibrations that can wait to be taken: those of 100 Hz, taken at 10 Hz.
 INFO_DEPTH = 10
-LOOK_PERIOD_NS = 1_000_000_000
 TF_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 TF_STATIC_QOS = QoSProfile(
     depth=100,
@@ -101,9 +104,23 @@ class CameraInputs:
         losses: Mapping[str, LossMeter],
         health: Health,
         ros_now_ns: Callable[[], int],
-        on_set: Callable[[MessageSet], None],
+        on_set: Callable[[MessageSet], bool],
     ) -> None:
-        """Subscribe to every camera."""
+        """Subscribe to every camera; images are not taken before `start`.
+
+        Args:
+            node: The node.
+            cameras: Their names and topics.
+            options: How messages are read.
+            preparer: Prepares images as they come.
+            sync: Matches them.
+            calibrations: Where CameraInfo messages are kept.
+            losses: Told of stamps and sizes, by camera.
+            health: Told of all that arrives and of faults.
+            ros_now_ns: The node's clock.
+            on_set: Told of complete sets; returns whether one is worked on at once. Its last image
+                is then prepared by who works on it: no other thread is faster by having to wake.
+        """
         self._losses = losses
         self._ros_now_ns = ros_now_ns
         self._preparer = preparer
@@ -111,65 +128,82 @@ class CameraInputs:
         self._calibrations = calibrations
         self._health = health
         self._on_set = on_set
+        self._is_compressed = options.compressed
+        self._lock = threading.Lock()  # `poll` and the images' thread use the same things
         self._info_readers = {camera.name: CameraInfoReader() for camera in cameras}
-        self._subscriptions: list[Any] = []
-        self._infos: dict[str, PolledSubscription] = {}
-        self._looked_ns = 0
-        for camera in cameras:
-            self._subscribe(node, camera, options)
-
-    def _subscribe(self, node: Any, camera: CameraTopics, options: InputParameters) -> None:
-        topic = camera.image_topic
-        self._subscriptions.append(
-            node.create_subscription(
-                CompressedImage if options.compressed else Image,
-                topic,
-                partial(self._on_image, camera.name),
-                _qos(options, options.depth),
-                event_callbacks=subscription_events(
-                    partial(self._on_refused_qos, camera.name, topic)
-                ),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        kind = CompressedImage if options.compressed else Image
+        self._images = {
+            camera.name: PolledSubscription(
+                node, kind, camera.image_topic, _qos(options, options.depth)
             )
+            for camera in cameras
+        }
+        self._infos = {
+            camera.name: PolledSubscription(
+                node, CameraInfo, camera.camera_info_topic, _qos(options, INFO_DEPTH)
+            )
+            for camera in cameras
+        }
+        self._looked_at = itertools.cycle(self._images)
+        self._thread: MessageThread | None = None
+
+    def start(self, context: Any) -> None:
+        """Take images from now on.
+
+        Args:
+            context: Of the node.
+        """
+        self._thread = MessageThread(
+            context, self._images, self._on_image, self._on_error, "images"
         )
-        self._infos[camera.name] = PolledSubscription(
-            node, CameraInfo, camera.camera_info_topic, _qos(options, INFO_DEPTH)
-        )
+        self._thread.start()
 
     def destroy(self, node: Any) -> None:
         """Unsubscribe from all."""
-        for subscription in self._subscriptions:
-            node.destroy_subscription(subscription)
-        for infos in self._infos.values():
-            node.destroy_subscription(infos.subscription)
-        self._subscriptions.clear()
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
+        for polled in (*self._images.values(), *self._infos.values()):
+            node.destroy_subscription(polled.subscription)
+        self._images.clear()
         self._infos.clear()
 
     def poll(self) -> None:
         """Take calibrations, give up sets that waited too long; call it a few times a second."""
         now_ns = time.monotonic_ns()
-        for camera in self._infos:
-            self._take_infos(camera)
-        self._emit(self._sync.poll(now_ns))
-        if now_ns - self._looked_ns > LOOK_PERIOD_NS:
-            self._looked_ns = now_ns
-            self._look_for_refused_infos()
+        with self._lock:
+            for camera in self._infos:
+                self._take_infos(camera)
+            self._emit(self._sync.poll(now_ns))
+        self._look_for_refusals(next(self._looked_at))
 
-    def _on_image(self, camera: str, message: Any) -> None:
+    def _on_image(self, camera: str, data: bytes) -> None:
         now_ns = time.monotonic_ns()
         self._health.received(camera)
-        stamp_ns = stamp_ns_from_msg(message.header.stamp)
+        try:
+            message = read_image(data, compressed=self._is_compressed)
+        except SerializedError as error:
+            self._health.fault(camera, "bad_message", str(error))
+            return
+        stamp_ns = message.stamp_ns
         if stamp_ns <= 0:
             self._health.fault(
                 camera, "zero_stamp", "header.stamp is 0; the driver must stamp its images"
             )
             return
-        self._losses[camera].image(stamp_ns, len(message.data))
+        self._losses[camera].image(stamp_ns, len(message.encoded.data))
         self._check_future(camera, stamp_ns)
-        self._take_infos(camera)
-        image = self._preparer.submit(camera, message)
-        received = Received(image, message.header.frame_id, stamp_ns, now_ns)
-        self._emit(self._sync.add(camera, received, now_ns))
+        with self._lock:
+            self._take_infos(camera)
+            image = self._preparer.pending(camera, message)
+            received = Received(image, message.frame, stamp_ns, now_ns)
+            sets = self._sync.add(camera, received, now_ns)
+            is_taken = self._emit(sets)
+            if not (is_taken and sets[-1].images.get(camera) is received):
+                self._preparer.begin(camera, image)
+
+    def _on_error(self, camera: str, error: BaseException) -> None:
+        self._health.fault(camera, "not_received", f"{type(error).__name__}: {error}")
 
     def _take_infos(self, camera: str) -> None:
         for data in self._infos[camera].take():
@@ -185,14 +219,15 @@ class CameraInputs:
         raw_bytes = 3 * info.width * info.height
         self._losses[camera].info(stamp_ns, time.monotonic_ns(), raw_bytes)
 
-    def _look_for_refused_infos(self) -> None:
-        for camera, infos in self._infos.items():
-            if self._calibrations.get(camera) is not None:
-                continue
-            refusal = infos.refusal()
+    def _look_for_refusals(self, camera: str) -> None:
+        """Ask the graph for publishers that a camera's subscriptions refuse."""
+        subscriptions = [self._images[camera]]
+        if self._calibrations.get(camera) is None:
+            subscriptions.append(self._infos[camera])
+        for polled in subscriptions:
+            refusal = polled.refusal()
             if refusal:
-                topic = infos.subscription.topic_name
-                self._on_refused_qos(camera, topic, refusal)
+                self._on_refused_qos(camera, polled.subscription.topic_name, refusal)
 
     def _check_future(self, camera: str, stamp_ns: int) -> None:
         now_ns = self._ros_now_ns()
@@ -212,13 +247,16 @@ class CameraInputs:
             f"({policy}); set input.reliability or qos_overrides",
         )
 
-    def _emit(self, sets: list[MessageSet]) -> None:
+    def _emit(self, sets: list[MessageSet]) -> bool:
+        """Hand sets on; return whether the last one is worked on at once."""
         if sets:  # a camera's first calibration may come after its first image
             for camera in self._infos:
                 if self._calibrations.get(camera) is None:
                     self._take_infos(camera)
+        is_taken = False
         for messages in sets:
-            self._on_set(messages)
+            is_taken = self._on_set(messages)
+        return is_taken
 
 
 def _qos(options: InputParameters, depth: int) -> QoSProfile:

@@ -40,6 +40,7 @@ from simdistill_ros.core.images import (
 )
 from simdistill_ros.core.snapshot import ImageArray
 from simdistill_ros.core.transform_tree import rigid_from_quaternion
+from simdistill_ros.serialized import ImageMessage
 
 NANOSECONDS = 1_000_000_000
 # An image may be a resized copy of what CameraInfo describes, but not a stretched one.
@@ -64,7 +65,7 @@ def header_to_msg(frame: str, stamp_ns: int) -> Header:
     return Header(frame_id=frame, stamp=stamp_to_msg(stamp_ns))
 
 
-def encoded_from_msg(message: Image | CompressedImage) -> EncodedImage:
+def encoded_from_msg(message: Image | CompressedImage | ImageMessage) -> EncodedImage:
     """Return a message's image undecoded, its bytes shared and not copied.
 
     Encodings that `core.images` does not know are handed to cv_bridge where it is installed.
@@ -74,7 +75,11 @@ def encoded_from_msg(message: Image | CompressedImage) -> EncodedImage:
     """
     if isinstance(message, CompressedImage):
         return EncodedImage(memoryview(message.data))
-    if not message.encoding or message.encoding not in KNOWN_ENCODINGS:
+    if isinstance(message, ImageMessage):
+        if message.is_compressed or message.encoded.encoding in KNOWN_ENCODINGS:
+            return message.encoded
+        return _encoded_through_cv_bridge(_raw_to_msg(message.encoded))
+    if message.encoding not in KNOWN_ENCODINGS:
         return _encoded_through_cv_bridge(message)
     return EncodedImage(
         data=memoryview(message.data),
@@ -83,6 +88,18 @@ def encoded_from_msg(message: Image | CompressedImage) -> EncodedImage:
         width=message.width,
         step=message.step,
         is_bigendian=bool(message.is_bigendian),
+    )
+
+
+def _raw_to_msg(raw: EncodedImage) -> Image:
+    """Return a raw image as a message, its bytes copied; cv_bridge reads no stamp."""
+    return Image(
+        height=raw.height,
+        width=raw.width,
+        encoding=raw.encoding,
+        is_bigendian=int(raw.is_bigendian),
+        step=raw.step,
+        data=array.array("B", raw.data),
     )
 
 

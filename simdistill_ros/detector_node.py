@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector's lifecycle node: parameters → wiring → publish.
 
-Callbacks on the executor's one thread only store; decoding threads prepare images as they come, the
-worker's thread infers and publishes. Read `camera_inputs.py` for what comes in, `pipeline.py` for
-what is done with a snapshot, `outputs.py` for what goes out, `monitor.py` for what the node says of
-itself.
+A thread takes images, decoding threads prepare them as they come, the worker's thread infers and
+publishes; callbacks on the executor's one thread only store. Read `camera_inputs.py` for what comes
+in, `pipeline.py` for what is done with a snapshot, `outputs.py` for what goes out, `monitor.py` for
+what the node says of itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from simdistill_ros.camera_inputs import CameraInputs, TransformInput
 from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.diagnostics import diagnostics_to_msg
-from simdistill_ros.free_memory import give_memory_back
+from simdistill_ros.free_memory import give_memory_back, spare_from_collection
 from simdistill_ros.health import Health
 from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_sync import ImageSync, make_sync
@@ -170,6 +170,8 @@ class DetectorNode(LifecycleNode):
             ros_now_ns=lambda: int(self.get_clock().now().nanoseconds),
             on_set=self._pipeline.submit,
         )
+        spare_from_collection()
+        self._inputs.start(self.context)
         self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self._steady_clock)
         self._phase = "active"
         self.get_logger().info(f"active: {len(self._cameras)} cameras, results on ~/detections")

@@ -46,7 +46,8 @@ class PreparedImage:
         kind: Size and encoding of the image that was sent, such as `1600x900 bgr8`.
         decode_ns: Time that decoding took.
         render_ns: Time that resizing took.
-        cpu_ns: Processor time of both.
+        decode_cpu_ns: Processor time of decoding.
+        render_cpu_ns: Processor time of resizing, on this thread.
         source: What it was made from, while somebody wants to look at it.
     """
 
@@ -56,7 +57,8 @@ class PreparedImage:
     kind: str
     decode_ns: int
     render_ns: int
-    cpu_ns: int
+    decode_cpu_ns: int
+    render_cpu_ns: int
     source: SourceImage | None = None
 
 
@@ -124,12 +126,14 @@ class ImagePreparer:
         self._renderer = ViewRenderer(rule) if rule is not None else None
         self._local = threading.local()
         self._sizes: dict[str, tuple[tuple[int, int], int]] = {}  # full size, denominator
+        self._calibrations: dict[str, tuple[Any, Any, CameraCalibration]] = {}
         self._condition = threading.Condition()
         self._waiting: OrderedDict[str, PendingImage] = OrderedDict()
         self._stopping = False
         self.prepared = 0
         self.overtaken = 0
-        self.cpu_ns = 0
+        self.decode_cpu_ns = 0
+        self.render_cpu_ns = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"decode_{number}", daemon=True)
             for number in range(options.decode_threads)
@@ -139,21 +143,30 @@ class ImagePreparer:
 
     def submit(self, camera: str, message: Any) -> PendingImage:
         """Return the image, and begin to prepare it if its camera's calibration is known."""
-        image = PendingImage(lambda m: self._prepare(camera, m), message)
+        image = self.pending(camera, message)
+        self.begin(camera, image)
+        return image
+
+    def pending(self, camera: str, message: Any) -> PendingImage:
+        """Return the image; it is prepared when somebody begins it or asks for the result."""
+        return PendingImage(lambda m: self._prepare(camera, m), message)
+
+    def begin(self, camera: str, image: PendingImage) -> None:
+        """Begin to prepare an image if its camera's calibration is known."""
         if self._info_of(camera) is None:
-            return image  # CameraInfo may come before the rest of the set does
+            return  # CameraInfo may come before the rest of the set does
         with self._condition:
             self.overtaken += int(self._waiting.pop(camera, None) is not None)
             self._waiting[camera] = image
             self._condition.notify()
-        return image
 
     def values(self) -> dict[str, object]:
         """Return counters for diagnostics."""
         return {
             "images_prepared": self.prepared,
             "images_overtaken": self.overtaken,
-            "decode_cpu_s": f"{self.cpu_ns / 1e9:.3f}",
+            "decode_cpu_s": f"{self.decode_cpu_ns / 1e9:.3f}",
+            "render_cpu_s": f"{self.render_cpu_ns / 1e9:.3f}",
         }
 
     def close(self) -> None:
@@ -184,9 +197,9 @@ class ImagePreparer:
         try:
             encoded = encoded_from_msg(message)
             decoded = decode_image(encoded, self._scratch(), self._denominator)
-            decoded_ns = time.monotonic_ns()
+            decoded_cpu_ns, decoded_ns = time.thread_time_ns(), time.monotonic_ns()
             self._sizes[camera] = (decoded.full_hw, decoded.denominator)
-            calibration = self.calibration_of(camera, info)
+            calibration = self._last_calibration(camera, info)
             pixels = self._render(decoded, calibration)
         except (ImageError, CalibrationError) as error:
             raise InputFault(camera, error.cause, str(error)) from error
@@ -197,12 +210,14 @@ class ImagePreparer:
             kind=f"{decoded.full_hw[1]}x{decoded.full_hw[0]} {encoded.encoding or 'file'}",
             decode_ns=decoded_ns - started_ns,
             render_ns=time.monotonic_ns() - decoded_ns,
-            cpu_ns=time.thread_time_ns() - cpu_ns,
+            decode_cpu_ns=decoded_cpu_ns - cpu_ns,
+            render_cpu_ns=time.thread_time_ns() - decoded_cpu_ns,
             source=self._source(encoded, info, decoded.full_hw) if self._keeps_sources() else None,
         )
         with self._condition:
             self.prepared += 1
-            self.cpu_ns += image.cpu_ns
+            self.decode_cpu_ns += image.decode_cpu_ns
+            self.render_cpu_ns += image.render_cpu_ns
         return image
 
     def calibration_of(self, camera: str, info: Any) -> CameraCalibration:
@@ -213,6 +228,16 @@ class ImagePreparer:
         """
         full_hw, denominator = self._sizes[camera]
         return shrunk_calibration(self._full_calibration(info, full_hw), denominator)
+
+    def _last_calibration(self, camera: str, info: Any) -> CameraCalibration:
+        """Return `calibration_of`, the last one where neither CameraInfo nor size changed."""
+        sizes = self._sizes[camera]
+        last = self._calibrations.get(camera)
+        if last is not None and last[0] is info and last[1] == sizes:
+            return last[2]
+        calibration = self.calibration_of(camera, info)
+        self._calibrations[camera] = info, sizes, calibration
+        return calibration
 
     def _full_calibration(self, info: Any, full_hw: tuple[int, int]) -> CameraCalibration:
         options = self._options

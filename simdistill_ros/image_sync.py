@@ -7,6 +7,7 @@ ApproximateTimeSynchronizer, for those who want its behaviour; it knows no timeo
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -56,12 +57,13 @@ def make_sync(parameters: SyncParameters, cameras: tuple[str, ...], health: Heal
 
 
 class NativeSync:
-    """`core.sync.Synchronizer` with its losses reported as faults that name cameras."""
+    """`core.sync.Synchronizer`, its losses reported as faults that name cameras. Thread-safe."""
 
     def __init__(
         self, parameters: SyncParameters, cameras: tuple[str, ...], health: Health
     ) -> None:
         """Set up empty streams."""
+        self._lock = threading.Lock()
         self._health = health
         try:
             self._sync: Synchronizer[Received] = Synchronizer(
@@ -80,24 +82,32 @@ class NativeSync:
 
     def add(self, camera: str, received: Received, now_ns: int) -> list[MessageSet]:
         """Take an image; return the sets that it completes."""
-        return self._noted(self._sync.add(camera, received.stamp_ns, received, now_ns), now_ns)
+        with self._lock:
+            return self._noted(self._sync.add(camera, received.stamp_ns, received, now_ns), now_ns)
 
     def poll(self, now_ns: int) -> list[MessageSet]:
         """Give up what waited too long; return sets that time alone completes."""
-        return self._noted(self._sync.poll(now_ns), now_ns)
+        with self._lock:
+            return self._noted(self._sync.poll(now_ns), now_ns)
 
     def set_missing_cameras(self, rule: MissingCameras) -> None:
         """Change what becomes of sets that lack cameras."""
-        if rule != self._missing:
-            self._sync.set_missing_cameras(rule)
-            self._missing = rule
+        with self._lock:
+            if rule != self._missing:
+                self._sync.set_missing_cameras(rule)
+                self._missing = rule
 
     def reset(self) -> None:
         """Forget everything queued."""
-        self._sync.reset()
+        with self._lock:
+            self._sync.reset()
 
     def values(self) -> dict[str, object]:
         """Return counters for diagnostics."""
+        with self._lock:
+            return self._values()
+
+    def _values(self) -> dict[str, object]:
         counters, spread_ns = self._sync.counters, self._sync.last_spread_ns
         values: dict[str, object] = {
             "policy": "native",
@@ -120,7 +130,8 @@ class NativeSync:
 
     def clock_warnings(self) -> dict[str, str]:
         """Return a sentence for each camera that is matched although its clock is wrong."""
-        return {name: _sentence(one) for name, one in self._sync.misplaced_clocks().items()}
+        with self._lock:
+            return {name: _sentence(one) for name, one in self._sync.misplaced_clocks().items()}
 
     def _noted(self, sets: list[SyncedSet[Received]], now_ns: int) -> list[MessageSet]:
         """Report what these sets lack and what was lost since the last call."""

@@ -24,7 +24,6 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from simdistill_ros.conversions import (
-    detections_to_msg,
     header_to_msg,
     quaternion_from_yaw,
     velocities_to_msg,
@@ -35,6 +34,7 @@ from simdistill_ros.output_quality import OutputQuality, coverage_to_msg, qualit
 from simdistill_ros.overlays import Overlays
 from simdistill_ros.parameters import OverlayParameters
 from simdistill_ros.qos_events import publisher_events, warn_of_refusal
+from simdistill_ros.serialized_detections import detections_to_cdr
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 ARROW_SECONDS = 1.0
@@ -79,7 +79,7 @@ class Outputs:
             seen: (M,) which boxes lie where an image looks; None: all.
         """
         self._publishers["velocities"].publish(velocities_to_msg(detections, seen))
-        self._publishers["detections"].publish(detections_to_msg(detections))
+        self._publishers["detections"].publish(detections_to_cdr(detections))
 
     def publish_markers(self, detections: Detections, lifetime_ns: int) -> None:
         """Draw the boxes, if anybody looks; they stay for a lifetime."""

@@ -93,9 +93,15 @@ class Pipeline:
         outputs.overlays.start(self._on_overlay_error)
         self._worker.start()
 
-    def submit(self, messages: MessageSet) -> None:
-        """Hand over a complete set; it replaces one that still waits."""
+    def submit(self, messages: MessageSet) -> bool:
+        """Hand over a complete set; it replaces one that still waits.
+
+        Returns:
+            Whether the worker was idle, so that it begins at once.
+        """
+        is_idle = not self._worker.busy
         self._worker.submit(messages)
+        return is_idle
 
     def values(self) -> dict[str, object]:
         """Return counters, for diagnostics."""

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from benchmarks.bench_detector import jpeg_image, snapshot_of
-from benchmarks.bench_load import Turn, endurance, processor_table
+from benchmarks.bench_load import Turn, endurance, processor_table, promise
 from benchmarks.stub_backend import stub_detector
 
 CPU = {"receive": 3.0, "decode": 2.0, "worker": 1.0}
@@ -37,6 +37,18 @@ def test_every_subject_is_compared_with_the_median_floor() -> None:
     assert rows["node"]["received"] == 0.995
     assert rows["node: receive"]["ms_per_image"] == 3.0  # half of the node's threads' time
     assert rows["node: decode"]["of_floor"] == pytest.approx(0.667)
+
+
+def test_ingest_is_receiving_and_for_jpeg_decoding_too() -> None:
+    turns = {
+        "floor": [turn(2.0)],
+        "decoder": [turn(4.0)],
+        "node": [turn(6.0, cpu_s=CPU)],  # a half of it receiving, a third decoding
+    }
+
+    assert promise("raw", turns)["ratio"] == 1.5
+    assert promise("jpeg", turns)["ratio"] == 1.25
+    assert "against `decoder`" in promise("jpeg", turns)["what"]
 
 
 @pytest.mark.parametrize(("last_mib", "percent"), [(200.0, 0.0), (220.0, 10.0)])

@@ -21,6 +21,7 @@ from simdistill_ros.core.images import (
     Scratch,
     decode_image,
 )
+from simdistill_ros.serialized import ImageMessage
 
 END_OF_PNG = b"IEND\xaeB`\x82"
 END_OF_JPEG = b"\xff\xd9"
@@ -70,13 +71,14 @@ def _pixels(message: Any) -> Any:
 
 def check_raw(message: Any) -> str:
     """Run one raw image."""
+    fields = message.encoded if isinstance(message, ImageMessage) else message
     try:
         pixels = _pixels(message)
     except ImageError as error:
-        require(not may_be_used(message), f"refused a good image: {error}")
+        require(not may_be_used(fields), f"refused a good image: {error}")
         return error.cause
-    require(may_be_used(message), "accepted an image whose fields contradict its data")
-    _require_pixels(pixels, (message.height, message.width, 3))
+    require(may_be_used(fields), "accepted an image whose fields contradict its data")
+    _require_pixels(pixels, (fields.height, fields.width, 3))
     return "used"
 
 

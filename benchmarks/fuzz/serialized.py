@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases of serialised messages: what the middleware lets through goes where the node puts it.
+"""Cases of serialised messages, broken and read as the node reads them.
 
-The middleware's own deserialiser is C++ and not of this project. Where it ends the process, that is
-reported apart from the findings about this project's code.
+Images are read by this project. CameraInfo and transforms are given to the middleware's own
+deserialiser, which is C++; where that ends the process, it is reported apart from the findings
+about this project's code.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from benchmarks.fuzz.findings import require
 from benchmarks.fuzz.geometry import TransformCases, check_info
 from benchmarks.fuzz.mutate import broken_bytes
 from benchmarks.fuzz.pictures import check_compressed, check_raw
 from benchmarks.fuzz.seeds import camera_info, compressed_image, mounts, picture_files, raw_image
 from simdistill_ros.camera_info_reader import CameraInfoReader
+from simdistill_ros.serialized import ImageMessage, SerializedError, read_image
 
 
 class SerializedCases:
@@ -49,6 +52,8 @@ class SerializedCases:
         """Run one."""
         kind, data = draw.choice(self._seeds)
         data = broken_bytes(data, draw)
+        if kind in (Image, CompressedImage):
+            return f"{kind.__name__} {_image_outcome(data, kind)}"
         self._in_middleware(True)
         try:
             message = _read(data, kind)
@@ -59,17 +64,24 @@ class SerializedCases:
         return f"{kind.__name__} {self._check(message, draw)}"
 
     def _check(self, message: Any, draw: Random) -> str:
-        if isinstance(message, Image):
-            return check_raw(message)
-        if isinstance(message, CompressedImage):
-            return check_compressed(message)
         if isinstance(message, CameraInfo):
             return check_info(message, draw)
         return self._transforms.check(message, draw)
 
 
+def _image_outcome(data: bytes, kind: Any) -> str:
+    """Read and decode an image; its texts and pixels lie within the message."""
+    try:
+        message: ImageMessage = read_image(data, compressed=kind is CompressedImage)
+    except SerializedError:
+        return "refused"
+    size = len(message.frame) + len(message.encoded.encoding) + len(message.encoded.data)
+    require(size <= len(data), "read more than there is")
+    return check_compressed(message) if message.is_compressed else check_raw(message)
+
+
 def _read(data: bytes, kind: Any) -> Any:
-    """Read a message as the node does: it takes CameraInfo as bytes, the rest from rclpy."""
+    """Read a message as the node does: it takes CameraInfo as bytes, transforms from rclpy."""
     if kind is CameraInfo:
         return CameraInfoReader().read(data)[0]
     return deserialize_message(data, kind)

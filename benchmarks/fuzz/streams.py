@@ -107,7 +107,7 @@ class StreamCases:
             losses={name: LossMeter() for name in CAMERAS},
             health=self.health,
             ros_now_ns=lambda: self._stamp_ns,
-            on_set=self._sets.append,
+            on_set=self._keep,
         )
         self._recalibration = Recalibration(
             calibrations,
@@ -140,7 +140,7 @@ class StreamCases:
             if draw.random() < 0.9:
                 message = raw_image(draw, camera, self._stamp_ns + number * 8 * MS)
                 self._spoil(message, draw)
-                self._inputs._on_image(camera, message)
+                self._inputs._on_image(camera, bytes(serialize_message(message)))
             if draw.random() < 0.1:
                 info = camera_info(camera)
                 if draw.random() < 0.5:
@@ -159,6 +159,10 @@ class StreamCases:
             message.header.stamp.sec = draw.choice(STAMPS_S)
         if draw.random() < 0.1:
             message.header.stamp = stamp_to_msg(self._stamp_ns + draw.randint(-500, 500) * MS)
+
+    def _keep(self, messages: MessageSet) -> bool:
+        self._sets.append(messages)
+        return False
 
     def _require_that_all_is_counted(self) -> None:
         sync = self._sync._sync

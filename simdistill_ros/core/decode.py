@@ -71,9 +71,11 @@ def decode_head_maps(
             )
         )
         first_label += len(task.classes)
-    survivors = zip(candidates, suppressed(candidates, card), strict=True)
-    joined = _concatenated([boxes.select(kept) for boxes, kept in survivors])
-    return joined.select(np.argsort(-joined.scores, kind="stable"))
+    firsts = np.cumsum([0, *map(len, candidates[:-1])])
+    survivors = zip(firsts, suppressed(candidates, card), strict=True)
+    kept = np.concatenate([first + indices for first, indices in survivors])
+    joined = _concatenated(candidates)
+    return joined.select(kept[np.argsort(-joined.scores[kept], kind="stable")])
 
 
 def task_candidates(
@@ -95,22 +97,22 @@ def task_candidates(
     best = np.argsort(-scores, kind="stable")[: card.decode.max_candidates]
     label, x, y = np.unravel_index(cells[best], maps["heatmap"].shape)
     centers, sizes, yaws = _boxes_at(maps, x, y, card)
-    detections = Detections(
-        frame=BEV_FRAME,
-        stamp_ns=stamp_ns,
-        centers_m=centers,
-        sizes_lwh_m=sizes,
-        yaws_rad=yaws,
-        velocities_mps=_values_at(maps["vel"], x, y).T,
-        scores=scores[best],
-        labels=label + first_label,
-        class_names=card.classes,
-    )
     spans = (card.decode.center_x_m, card.decode.center_y_m, card.decode.center_z_m)
     low, high = np.array(spans).T
     # The published range is that of the height the head regresses; see `raised_height`.
     regressed = np.column_stack([centers[:, :2], _values_at(maps["height"], x, y)[0]])
-    return detections.select(((regressed >= low) & (regressed <= high)).all(1))
+    inside = ((regressed >= low) & (regressed <= high)).all(1)
+    return Detections(
+        frame=BEV_FRAME,
+        stamp_ns=stamp_ns,
+        centers_m=centers[inside],
+        sizes_lwh_m=sizes[inside],
+        yaws_rad=yaws[inside],
+        velocities_mps=_values_at(maps["vel"], x, y).T[inside],
+        scores=scores[best][inside],
+        labels=label[inside] + first_label,
+        class_names=card.classes,
+    )
 
 
 def suppressed(candidates: Sequence[Detections], card: ModelCard) -> list[IndexArray]:

@@ -90,6 +90,8 @@ class Detector:
         """
         self._card = card
         self._backend = backend
+        # Asked once: to look for the methods of a protocol takes longer than to call one.
+        self._frame_backend = backend if isinstance(backend, FrameBackend) else None
         self._clock_ns = clock_ns
         rule = InputRule(card.image.input_hw, card.image.resized_width_px, card.image.resize_kernel)
         self._preprocess = Preprocessor(rule, self.cameras, threads)
@@ -148,8 +150,10 @@ class Detector:
         marks.append(self._clock_ns())
         tables = self.tables_of(network_input)
         marks.append(self._clock_ns())
-        if isinstance(self._backend, FrameBackend):
-            detections = self._backend.detect_frame(tuple(network_input.images), tables, threshold)
+        if self._frame_backend is not None:
+            detections = self._frame_backend.detect_frame(
+                tuple(network_input.images), tables, threshold
+            )
             detections = replace(detections, stamp_ns=snapshot.stamp_ns)
             marks.append(self._clock_ns())
         else:
@@ -170,7 +174,7 @@ class Detector:
 
     def _network_input(self, snapshot: Snapshot) -> NetworkInput:
         """Return a snapshot's input: rendered here, or whole where the backend can do that."""
-        if isinstance(self._backend, FrameBackend):
+        if self._frame_backend is not None:
             whole = self._preprocess.whole_images(snapshot)
             if whole is not None:
                 return whole

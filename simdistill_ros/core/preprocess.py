@@ -248,9 +248,7 @@ def resize(image: ImageArray, resized_hw: tuple[int, int], rule: InputRule) -> I
     """Return the whole image scaled, (h, w, 3) uint8."""
     if image.shape[:2] == resized_hw:
         return image
-    if not image.flags.writeable:
-        image = image.copy()  # torch warns about, and must not be given, read-only memory
-    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(_as_writable(image)).permute(2, 0, 1)[None]
     scaled = torch.nn.functional.interpolate(
         planes,
         size=resized_hw,
@@ -260,6 +258,20 @@ def resize(image: ImageArray, resized_hw: tuple[int, int], rule: InputRule) -> I
     )
     # torch gives one plane a channel; to interleave them here is much cheaper than in a later copy.
     return np.asarray(cv2.merge(list(scaled[0].numpy())))
+
+
+class _Borrowed:
+    """The memory of an array, said to be writable; it keeps the array alive."""
+
+    def __init__(self, image: ImageArray) -> None:
+        address, _ = image.__array_interface__["data"]
+        self.__array_interface__ = {**image.__array_interface__, "data": (address, False)}
+        self._image = image
+
+
+def _as_writable(image: ImageArray) -> ImageArray:
+    """Return an image in the same memory, for torch, which only reads but warns of read-only."""
+    return image if image.flags.writeable else np.asarray(_Borrowed(image))
 
 
 def resize_and_crop(image: ImageArray, rule: InputRule) -> ImageArray:

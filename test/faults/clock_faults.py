@@ -69,8 +69,9 @@ def second_stream(bench: FaultBench) -> None:
     deadline_s = time.monotonic() + 10.0
     while not _is_error(bench, "duplicate_stamp") and time.monotonic() < deadline_s:
         stamp_ns = bench.publish_cycle() - max(OFFSETS_NS.values()) + OFFSETS_NS[CAMERA]
+        bench.spin_until(lambda: False, 0.03)  # the set is used, which ends a fault before it
         intruder.publish(bench.image(CAMERA, stamp_ns + 3 * MS))
-        bench.spin_until(lambda: False, 0.083)
+        bench.spin_until(lambda: False, 0.053)
     bench.rig.destroy_publisher(intruder)
 
 

@@ -6,11 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from faults.fault_bench import BEST_EFFORT, CAMERA, OTHERS, FaultBench
+import rclpy
+from faults.fault_bench import BEST_EFFORT, CAMERA, CYCLE_S, OTHERS, FaultBench
 from faults.planted_fault import WARN, Fault, good_transforms
-from rig_bench import CAMERAS
+from rclpy.context import Context
+from rig_bench import CAMERAS, OFFSETS_NS, RELIABLE
+from sensor_msgs.msg import CompressedImage
+
+from simdistill_ros.conversions import header_to_msg
 
 NAN = float("nan")
+FRAME = f"{CAMERA}_optical_frame"
 
 
 def transform_fault(name: str, change: Callable[[Any], None], *words: str) -> Fault:
@@ -69,6 +75,39 @@ def drop_again(bench: FaultBench) -> None:
     bench.set_live("sync.missing.policy", "drop")
 
 
+def lost_images(bench: FaultBench) -> None:
+    for _ in range(60):
+        if bench.statuses_of("output", "images_lost"):
+            return
+        newest_ns = bench.publish_cycle(cameras=OTHERS)
+        stamp_ns = newest_ns - max(OFFSETS_NS.values()) + OFFSETS_NS[CAMERA]
+        bench.publish_infos((CAMERA,), header=header_to_msg(FRAME, stamp_ns))
+        bench.spin_until(lambda: False, CYCLE_S)
+
+
+def other_type(bench: FaultBench) -> None:
+    topic = bench.publisher(CAMERA).topic
+    bench.stop_publishing()
+    context = Context()  # a context has one type a topic
+    rclpy.init(context=context, domain_id=bench.context.get_domain_id())
+    driver = rclpy.create_node("driver", context=context)
+    driver.create_publisher(CompressedImage, topic, RELIABLE)
+    bench.publish_until(lambda: bench.statuses_of("output", "wrong_type"))
+    driver.destroy_node()
+    context.shutdown()
+
+
+def never_started(bench: FaultBench) -> None:
+    assert bench.node is not None
+    bench.node.trigger_deactivate()
+    bench.stop_publishing()
+    bench.node.trigger_activate()
+    bench.calibrate()
+    bench.spin_until(lambda: False, 0.3)  # until nothing is said of the time before
+    bench.statuses.clear()
+    bench.publish_until(lambda: bench.statuses_of("output", "no_publisher"))
+
+
 def driver_ends(bench: FaultBench) -> None:
     bench.stop_publishing()
     bench.publish_until(lambda: bench.statuses_of("output", "no_publisher"))
@@ -124,6 +163,21 @@ GRAPH_FAULTS: tuple[Fault, ...] = (
         "camera's driver ends", "graph", driver_ends, "no_publisher", subject="output",
         words=(f"{CAMERA}: nobody publishes", "any more"), heal=driver_starts,
         recovery="when the driver is started again",
+    ),
+    Fault(
+        "camera's driver was never started", "graph", never_started, "no_publisher",
+        subject="output", words=(f"{CAMERA}: nobody publishes",), heal=driver_starts,
+        recovery="when the driver is started",
+    ),
+    Fault(
+        "the other kind of image on a camera's topic", "graph", other_type, "wrong_type",
+        subject="output", words=("carries sensor_msgs/msg/CompressedImage", "input.compressed"),
+        heal=driver_starts, recovery="with a publisher of the right type",
+    ),
+    Fault(
+        "images lost on the way, their CameraInfo not", "graph", lost_images, "images_lost",
+        subject="output", words=(CAMERA, "did not arrive although their CameraInfo did",),
+        recovery="with the images that arrive",
     ),
     Fault(
         "two publishers on a camera's topic", "graph", two_publishers, "duplicate_publisher",

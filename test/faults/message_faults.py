@@ -10,9 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import simplejpeg
-from faults.fault_bench import FaultBench
+from faults.fault_bench import CAMERA, OTHERS, FaultBench
 from faults.planted_fault import Fault
-from rig_bench import HEIGHT, WIDTH
+from rclpy.serialization import serialize_message
+from rig_bench import HEIGHT, START_NS, WIDTH
 
 
 def picture(suffix: str, height: int = HEIGHT, width: int = WIDTH) -> bytes:
@@ -53,6 +54,22 @@ def picture_fault(name: str, make: Callable[[Any], bytes], cause: str, *words: s
         bench.cycles(change)
 
     return Fault(name, "message", plant, cause, words=words, node="compressed")
+
+
+def bytes_fault(name: str, spoil: Callable[[bytes], bytes], *words: str) -> Fault:
+    """Return a fault of the serialized bytes of one camera's images."""
+
+    def plant(bench: FaultBench) -> None:
+        bench.cycles(lambda message: None, cameras=OTHERS)
+        good = bytes(serialize_message(bench.image(CAMERA, START_NS)))
+        for _ in range(3):
+            bench.publisher(CAMERA).publish(spoil(good))
+        bench.spin_until(lambda: bench.new_count(CAMERA, "bad_message"))
+
+    return Fault(
+        name, "message", plant, "bad_message", words=words, is_passing=True,
+        recovery="with the next whole message",
+    )  # fmt: skip
 
 
 # -- raw images --------------------------------------------------------------------------------
@@ -107,6 +124,11 @@ def long_frame(message: Any) -> None:
 
 
 MESSAGE_FAULTS: tuple[Fault, ...] = (
+    bytes_fault("message that is cut short", lambda data: data[:40], "a message of 40 bytes"),
+    bytes_fault("message in another representation", lambda d: b"\x00\x07" + d[2:], "XCDR2"),
+    bytes_fault(
+        "message that claims more data than it has", lambda d: d[:-7], "bytes for data",
+    ),
     picture_fault("JPEG cut short", lambda d: d[: len(d) // 2], "undecodable"),
     picture_fault("data that is no picture", lambda d: b"not a picture", "undecodable"),
     picture_fault("no data", lambda d: b"", "empty"),
