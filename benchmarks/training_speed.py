@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from simdistill_training.speed import measure_speed
 
 from simdistill_ros.command_line.parser import command_parser
 
@@ -28,6 +27,8 @@ COLUMNS = {
 
 def bench_training(models: list[str], steps: int = STEPS) -> dict[str, Any]:
     """Return samples and steps a second of the shipped experiments of some models."""
+    from simdistill_training.speed import measure_speed
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         speed = measure_speed(
