@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    # Triton then runs kernels on the CPU. It reads this once, when somebody imports it first.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FIRST_DOMAIN, DOMAINS = 50, 45  # above the ones people use, below Fast DDS's limit of 101

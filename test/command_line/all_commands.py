@@ -94,9 +94,11 @@ BENCHMARKS = (
     _benchmark("jpeg_scaling", NOWHERE),
     _benchmark("lifecycle_memory"),
     _benchmark("load"),
+    _benchmark("node"),
     _benchmark("overlays"),
     _benchmark("pooling"),
     _benchmark("soak"),
+    _benchmark("training", NOWHERE, "--no-save"),
     Command("python -m benchmarks.gpu", "benchmarks.gpu.__main__"),
 )
 ALL = (*RUNTIME, *TRAINING, *BENCHMARKS)

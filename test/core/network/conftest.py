@@ -3,21 +3,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from simdistill_ros.core.lift_geometry import pooling_tables
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
 from simdistill_ros.core.network.view_transform import BatchedPoolingTables, batch_tables
-
-if not torch.cuda.is_available():
-    # Triton then runs kernels on the CPU; it reads this once, when it is imported.
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture
