@@ -8,6 +8,7 @@ for. All processes run with the shipped Fast DDS profile and the environment of 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ DOMAIN = 98
 LEGACY_DISTRIBUTIONS = ("humble", "iron", "jazzy")  # their Fast DDS knows the older variable
 SAMPLE_S = 0.5
 WARM_UP_S = 2.0
+SIGNALS, END_S = 3, 20.0
 INGEST_AT_MOST = 1.15
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -88,8 +90,7 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
             raise RuntimeError(f"the rig did not start; is {subject} running?")
         cpu_share, rss = _watch(listener.pid, rig, seconds)
         rig_report = json.loads(rig.communicate(timeout=60)[0])
-        listener.send_signal(signal.SIGTERM)
-        output = listener.communicate(timeout=60)[0]
+        output = _ended(listener)
     finally:
         for process in (rig, listener):
             process.kill()
@@ -97,6 +98,19 @@ def run_turn(subject: str, kind: str, seconds: float) -> Turn:
     sent = rig_report["images"]
     received_per_s = rig_report["rate_hz"] * len(OFFSETS_MS) * max(report["received"], 1) / sent
     return Turn(sent, cpu_share * 1e3 / received_per_s, rss, rig_report, report)
+
+
+def _ended(listener: subprocess.Popen[str]) -> str:
+    """Ask a subject to end, and return what it wrote.
+
+    Ten minutes must not be lost because rclpy missed one signal.
+    """
+    for _ in range(SIGNALS - 1):
+        listener.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return listener.communicate(timeout=END_S)[0]
+    listener.send_signal(signal.SIGTERM)
+    return listener.communicate(timeout=END_S)[0]
 
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[str]:

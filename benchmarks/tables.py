@@ -92,9 +92,12 @@ def _pooling(result: dict[str, Any]) -> list[str]:
 
 
 def _stage_table(stages: dict[str, dict[str, float]]) -> list[str]:
-    lines = ["| stage | min | p50 | p95 | p99 |", "|---|---|---|---|---|"]
+    """Return a row a stage, with those percentiles that were kept."""
+    names = ("min", "p50", "p95", "p99")
+    kept = [name for name in names if all(name in row for row in stages.values())]
+    lines = ["| stage | " + " | ".join(kept) + " |", "|---" * (len(kept) + 1) + "|"]
     for stage, row in stages.items():
-        numbers = " | ".join(f"{row[key]:.2f}" for key in ("min", "p50", "p95", "p99"))
+        numbers = " | ".join(f"{row[key]:.2f}" for key in kept)
         lines.append(f"| {stage.replace('_', ' ')} | {numbers} |")
     return [*lines, ""]
 
@@ -116,7 +119,6 @@ def paths_table(result: dict[str, Any]) -> list[str]:
 
 def _load(load: dict[str, Any]) -> list[str]:
     run = load["endurance"]
-    stages = {stage: {"min": float("nan"), **row} for stage, row in run["latency_ms"].items()}
     return [
         f"### Load: {load['what']}\n",
         "Processor time an image, short turns taken in turn; the floor is a typed subscription "
@@ -127,7 +129,7 @@ def _load(load: dict[str, Any]) -> list[str]:
         f"{run['complete_sets']} sets, {run['pipeline']['published']} published; resident memory "
         f"{run['rss_first_mib']} MiB, at the end {run['rss_last_mib']} MiB "
         f"({run['rss_growth_percent']:+.2f} %). Faults: {run['faults'] or 'none'}.\n",
-        *_stage_table(stages),
+        *_stage_table(run["latency_ms"]),
     ]
 
 
