@@ -83,7 +83,7 @@ def _vision_msgs_folder() -> Path:
 
 
 class BagWriter:
-    """Writes messages to one new bag; topics are declared by their first message."""
+    """Writes messages to one new bag; a topic is declared by its first message, or before."""
 
     def __init__(
         self, folder: Path, typestore: Typestore, facts: Mapping[str, str] | None = None
@@ -120,6 +120,11 @@ class BagWriter:
         self, topic: str, type_name: str, stamp_ns: int, data: bytes, qos: Qos | None = None
     ) -> None:
         """Append a serialised message, as `write`."""
+        self.declare(topic, type_name, qos)
+        self._writer.write(self._connections[topic], stamp_ns, data)
+
+    def declare(self, topic: str, type_name: str, qos: Qos | None = None) -> None:
+        """Let a topic be in the bag, whether or not a message of it comes."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic,
@@ -127,7 +132,6 @@ class BagWriter:
                 typestore=self._typestore,
                 offered_qos_profiles=[qos or stream_qos()],
             )
-        self._writer.write(self._connections[topic], stamp_ns, data)
 
 
 def type_name(message_class: type) -> str:

@@ -87,8 +87,10 @@ class Recording:
         self._now_ns = 0
 
     def __enter__(self) -> Recording:
-        """Start writing."""
+        """Start writing; displays find every topic, also one that nothing is said on."""
         self._writer.__enter__()
+        for topic in self._heard.values():
+            self._writer.declare(topic.name, topic.type_name)
         return self
 
     def __exit__(
