@@ -9,8 +9,8 @@ height; `rot` sine and cosine of the yaw; `vel` metres per second, bev frame.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from math import sqrt
+from dataclasses import dataclass
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,14 @@ import numpy.typing as npt
 from simdistill_ros.core.boxes import Detections
 from simdistill_ros.core.frames import FloatArray, wrap_angle
 from simdistill_ros.core.model_card import ModelCard
-from simdistill_ros.core.model_card_parts import CircleNmsCard, TaskCard
+from simdistill_ros.core.model_card_parts import CircleNmsCard, DecodeCard, TaskCard
 from simdistill_ros.core.suppression import IndexArray, circle_nms, rotated_nms_of_groups
 
 BEV_FRAME = "bev"
 Map = npt.NDArray[np.floating[Any]]
 TaskMaps = Mapping[str, Map]
+# What a head says of a cell besides its scores: two, one, three, two and two channels.
+REGRESSIONS = ("reg", "height", "dim", "rot", "vel")
 LOGIT_MARGIN = 1e-3  # far above the rounding of logits and scores
 
 
@@ -54,74 +56,81 @@ def decode_head_maps(
     Raises:
         ValueError: If a task or map is missing, or a map has another shape or is not finite.
     """
-    if len(head_maps) != len(card.tasks):
-        raise ValueError(f"head maps: expected {len(card.tasks)} tasks, got {len(head_maps)}")
-    threshold = card.decode.score_threshold if score_threshold is None else score_threshold
-    candidates = []
-    first_label = 0
-    for task, maps in zip(card.tasks, head_maps, strict=True):
-        candidates.append(
-            task_candidates(
-                maps,
-                card,
-                task,
-                first_label=first_label,
-                stamp_ns=stamp_ns,
-                score_threshold=threshold,
-            )
-        )
-        first_label += len(task.classes)
-    firsts = np.cumsum([0, *map(len, candidates[:-1])])
-    survivors = zip(firsts, suppressed(candidates, card), strict=True)
-    kept = np.concatenate([first + indices for first, indices in survivors])
-    joined = _concatenated(candidates)
-    return joined.select(kept[np.argsort(-joined.scores[kept], kind="stable")])
+    boxes, counts = candidates(
+        head_maps, card, card.tasks, stamp_ns=stamp_ns, score_threshold=score_threshold
+    )
+    kept = suppressed(boxes, counts, card)
+    return boxes.select(kept[np.argsort(-boxes.scores[kept], kind="stable")])
 
 
-def task_candidates(
-    maps: TaskMaps,
+def candidates(
+    head_maps: Sequence[TaskMaps],
     card: ModelCard,
-    task: TaskCard,
+    tasks: Sequence[TaskCard],
     *,
-    first_label: int,
     stamp_ns: int,
-    score_threshold: float,
-) -> Detections:
-    """Return a task's boxes before suppression, best score first, bev frame.
+    score_threshold: float | None = None,
+) -> tuple[Detections, list[int]]:
+    """Return the boxes of tasks before suppression: task after task, each best score first.
+
+    Args:
+        head_maps: Per task, its maps.
+        card: The model card.
+        tasks: Which tasks of the card those are; labels count from the first one's classes.
+        stamp_ns: Stamp of the snapshot.
+        score_threshold: As of `decode_head_maps`.
+
+    Returns:
+        The boxes, bev frame, and how many of them are each task's.
 
     Raises:
         ValueError: As `decode_head_maps`.
     """
-    maps = _checked(maps, len(task.classes), card.head_shape_xy)
-    cells, scores = _peaks(maps["heatmap"], score_threshold, card.decode.peak_window)
-    best = np.argsort(-scores, kind="stable")[: card.decode.max_candidates]
-    label, x, y = np.unravel_index(cells[best], maps["heatmap"].shape)
-    centers, sizes, yaws = _boxes_at(maps, x, y, card)
+    if len(head_maps) != len(tasks):
+        raise ValueError(f"head maps: expected {len(tasks)} tasks, got {len(head_maps)}")
+    threshold = card.decode.score_threshold if score_threshold is None else score_threshold
+    # A call of numpy costs more than its work on so few cells: all tasks' boxes are made at once.
+    with np.errstate(over="ignore", invalid="ignore"):  # of sums that only tell what is finite
+        checked = [
+            _checked(maps, len(task.classes), card.head_shape_xy)
+            for task, maps in zip(tasks, head_maps, strict=True)
+        ]
+    cells = _concatenated([_best_cells(maps, card.decode, threshold) for maps in checked])
+    centers, sizes, yaws = _boxes_at(cells, card)
     spans = (card.decode.center_x_m, card.decode.center_y_m, card.decode.center_z_m)
     low, high = np.array(spans).T
     # The published range is that of the height the head regresses; see `raised_height`.
-    regressed = np.column_stack([centers[:, :2], _values_at(maps["height"], x, y)[0]])
+    regressed = np.column_stack([centers[:, :2], cells.height])
     inside = ((regressed >= low) & (regressed <= high)).all(1)
-    return Detections(
+    first_labels = np.cumsum([0, *(len(task.classes) for task in tasks[:-1])])
+    boxes = Detections(
         frame=BEV_FRAME,
         stamp_ns=stamp_ns,
         centers_m=centers[inside],
         sizes_lwh_m=sizes[inside],
         yaws_rad=yaws[inside],
-        velocities_mps=_values_at(maps["vel"], x, y).T[inside],
-        scores=scores[best][inside],
-        labels=label[inside] + first_label,
+        velocities_mps=cells.vel.T[inside],
+        scores=cells.scores[inside],
+        labels=(cells.class_in_task + first_labels[cells.task])[inside],
         class_names=card.classes,
     )
+    return boxes, np.bincount(cells.task[inside], minlength=len(tasks)).tolist()
 
 
-def suppressed(candidates: Sequence[Detections], card: ModelCard) -> list[IndexArray]:
-    """Return, per task, the indices of the candidates that survive the task's suppression."""
+def suppressed(boxes: Detections, counts: Sequence[int], card: ModelCard) -> IndexArray:
+    """Return the indices of the boxes that survive their task's suppression, task after task.
+
+    Args:
+        boxes: Those of `candidates`, of all tasks.
+        counts: How many are each task's.
+        card: The model card.
+    """
     kept: dict[int, IndexArray] = {}
     turned: dict[int, tuple[FloatArray, float]] = {}
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
     first_label = 0
-    for index, (task, boxes) in enumerate(zip(card.tasks, candidates, strict=True)):
-        best = slice(card.decode.max_before_nms)
+    for index, (task, first, count) in enumerate(zip(card.tasks, firsts, counts, strict=True)):
+        best = slice(first, first + min(count, card.decode.max_before_nms))
         centers_xy_m = boxes.centers_m[best, :2]
         if isinstance(task.nms, CircleNmsCard):
             is_squared = card.legacy.squared_circle_distance
@@ -137,32 +146,77 @@ def suppressed(candidates: Sequence[Detections], card: ModelCard) -> list[IndexA
         groups, limits = zip(*turned.values(), strict=True)
         survivors = rotated_nms_of_groups(groups, limits, card.decode.max_after_nms)
         kept |= dict(zip(turned, survivors, strict=True))
-    return [kept[index] for index in range(len(candidates))]
+    return np.concatenate([first + kept[index] for index, first in enumerate(firsts)])
 
 
-def _boxes_at(
-    maps: TaskMaps, x: IndexArray, y: IndexArray, card: ModelCard
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+@dataclass(frozen=True)
+class _Cells:
+    """The best cells of head maps, M of them.
+
+    Attributes:
+        task: (M,) index of the task.
+        class_in_task: (M,) class, counted within the task.
+        x: (M,) cell along x.
+        y: (M,) cell along y.
+        scores: (M,) in [0, 1].
+        values: (10, M) what the other maps say there, in double precision, in `REGRESSIONS`' order.
+    """
+
+    task: IndexArray
+    class_in_task: IndexArray
+    x: IndexArray
+    y: IndexArray
+    scores: FloatArray
+    values: FloatArray
+
+    @property
+    def height(self) -> FloatArray:
+        """(M,) regressed heights, metres."""
+        return self.values[2]
+
+    @property
+    def vel(self) -> FloatArray:
+        """(2, M) velocities, metres per second."""
+        return self.values[8:10]
+
+
+def _best_cells(maps: TaskMaps, rule: DecodeCard, score_threshold: float) -> _Cells:
+    """Return the best cells of one task, best score first; `task` is 0."""
+    heatmap = maps["heatmap"]
+    cells, scores = _peaks(heatmap, score_threshold, rule.peak_window)
+    best = np.argsort(-scores, kind="stable")[: rule.max_candidates]
+    class_in_task, x, y = np.unravel_index(cells[best], heatmap.shape)
+    values = np.concatenate([maps[name][:, x, y] for name in REGRESSIONS], dtype=np.float64)
+    return _Cells(np.zeros_like(x), class_in_task, x, y, scores[best], values)
+
+
+def _concatenated(parts: Sequence[_Cells]) -> _Cells:
+    """Return the cells of all tasks, each with its task's index."""
+    return _Cells(
+        task=np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts]),
+        class_in_task=np.concatenate([part.class_in_task for part in parts]),
+        x=np.concatenate([part.x for part in parts]),
+        y=np.concatenate([part.y for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        values=np.concatenate([part.values for part in parts], axis=1),
+    )
+
+
+def _boxes_at(cells: _Cells, card: ModelCard) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return centres (M, 3), sizes (M, 3) and yaws (M,) of the boxes at cells."""
-    offsets = _values_at(maps["reg"], x, y)
-    sizes = np.exp(_values_at(maps["dim"], x, y).T)
-    sine, cosine = _values_at(maps["rot"], x, y)
-    yaws = np.arctan2(sine, cosine)
+    values = cells.values
+    sizes = np.exp(values[3:6].T)
+    yaws = np.arctan2(values[6], values[7])
     if card.legacy.lidar_box_convention:
         sizes = sizes[:, [1, 0, 2]]
         yaws = wrap_angle(-yaws - np.pi / 2)
-    heights = _values_at(maps["height"], x, y)[0]
+    heights = cells.height
     if card.legacy.raised_height:
         heights = heights - sizes[:, 2] / 2
     cell_m = card.head_cell_m
-    x_m = (x + offsets[0]) * cell_m + card.bev.x_m[0]
-    y_m = (y + offsets[1]) * cell_m + card.bev.y_m[0]
+    x_m = (cells.x + values[0]) * cell_m + card.bev.x_m[0]
+    y_m = (cells.y + values[1]) * cell_m + card.bev.y_m[0]
     return np.column_stack([x_m, y_m, heights]), sizes, yaws
-
-
-def _values_at(values: Map, x: IndexArray, y: IndexArray) -> FloatArray:
-    """Return a map's values (channels, M) at cells, in double precision."""
-    return np.asarray(values[:, x, y], dtype=np.float64)
 
 
 def _sigmoid(logits: Map) -> FloatArray:
@@ -207,14 +261,8 @@ def _checked(maps: TaskMaps, classes: int, shape_xy: tuple[int, int]) -> dict[st
             raise ValueError(
                 f"head map {name}: expected shape {(count, *shape_xy)}, got {values.shape}"
             )
-        # NaN and infinity show in the extremes, which are found without a map of flags.
-        if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        # A sum that is finite has finite terms; one that is not may have overflowed.
+        if not (isfinite(values.sum()) or np.isfinite(values).all()):
             raise ValueError(f"head map {name}: expected finite numbers, got NaN or infinity")
         checked[name] = values
     return checked
-
-
-def _concatenated(parts: Sequence[Detections]) -> Detections:
-    fields = ("centers_m", "sizes_lwh_m", "yaws_rad", "velocities_mps", "scores", "labels")
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
-    return replace(parts[0], **joined)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
-from simdistill_ros.core.decode import BEV_FRAME, decode_head_maps, task_candidates
+from simdistill_ros.core.decode import BEV_FRAME, candidates, decode_head_maps
 from simdistill_ros.core.legacy_boxes import legacy_boxes_from_detections
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
 
@@ -150,11 +150,12 @@ def test_candidates_are_those_of_the_whole_map_of_scores(card_data, window, thre
         for x, y in np.ndindex(3, 3):
             is_candidate &= scores >= padded[:, x : x + scores.shape[1], y : y + scores.shape[2]]
     expected = -np.sort(-scores[is_candidate])
-    candidates = task_candidates(
-        maps, card, card.tasks[1], first_label=1, stamp_ns=0, score_threshold=threshold
+    boxes, counts = candidates(
+        [maps], card, card.tasks[1:2], stamp_ns=0, score_threshold=threshold
     )
     assert len(expected) > 5
-    assert np.array_equal(candidates.scores, expected)
+    assert counts == [len(expected)]
+    assert np.array_equal(boxes.scores, expected)
 
 
 def test_boxes_outside_the_centre_range_are_dropped(card_data):
@@ -243,14 +244,7 @@ def test_reference_boxes_before_suppression_are_the_published_ones(reference, ca
     card = published_card(card_data, reference.config, "official")
     for sample in range(len(reference["input.student_feats"])):
         for index, maps in enumerate(published_maps(reference, sample)):
-            detections = task_candidates(
-                maps,
-                card,
-                card.tasks[index],
-                first_label=0,
-                stamp_ns=0,
-                score_threshold=card.decode.score_threshold,
-            )
+            detections, _ = candidates([maps], card, [card.tasks[index]], stamp_ns=0)
             stem = f"output.decode.{index}.{sample}"
             assert np.array_equal(detections.labels, reference.array(f"{stem}.labels"))
             scores = reference.array(f"{stem}.scores")
