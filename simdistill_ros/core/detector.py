@@ -93,6 +93,8 @@ class Detector:
         # Asked once: to look for the methods of a protocol takes longer than to call one.
         self._frame_backend = backend if isinstance(backend, FrameBackend) else None
         self._clock_ns = clock_ns
+        self._ego_from_bev = card.bev.ego_from_bev.matrix()
+        self._bev_from_ego = inverse(self._ego_from_bev)
         rule = InputRule(card.image.input_hw, card.image.resized_width_px, card.image.resize_kernel)
         self._preprocess = Preprocessor(rule, self.cameras, threads)
         self._tables: OrderedDict[str, PoolingTables] = OrderedDict()
@@ -162,8 +164,7 @@ class Detector:
             detections = decode_head_maps(
                 head_maps, self._card, stamp_ns=snapshot.stamp_ns, score_threshold=threshold
             )
-        ego_from_bev = self._card.bev.ego_from_bev.matrix()
-        detections = transform_detections(ego_from_bev, detections, EGO_FRAME)
+        detections = transform_detections(self._ego_from_bev, detections, EGO_FRAME)
         marks.append(self._clock_ns())
         stages = ("preprocess", "geometry", "inference", "decode")
         self._durations_ns = {
@@ -182,7 +183,7 @@ class Detector:
 
     def tables_of(self, network_input: NetworkInput) -> PoolingTables:
         """Return the pooling tables of an input's geometry, computed once a calibration."""
-        bev_from_cam = inverse(self._card.bev.ego_from_bev.matrix()) @ network_input.ego_from_cam
+        bev_from_cam = self._bev_from_ego @ network_input.ego_from_cam
         return self._tables_for(bev_from_cam, network_input.input_from_cam, network_input.present)
 
     def prepare_geometry(self, rig: Mapping[str, CameraGeometry]) -> None:
@@ -198,7 +199,7 @@ class Detector:
             geometry = rig[self.cameras[slot]]
             intrinsics[slot] = input_from_cam(self.input_rule, geometry.calibration)
             poses[slot] = rectified_pose(geometry.calibration, geometry.ego_from_cam)
-        bev_from_cam = inverse(self._card.bev.ego_from_bev.matrix()) @ poses
+        bev_from_cam = self._bev_from_ego @ poses
         self._tables_for(bev_from_cam, intrinsics, present)
 
     def _tables_for(

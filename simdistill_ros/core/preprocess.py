@@ -153,6 +153,21 @@ class ViewRenderer:
         return maps
 
 
+@dataclass(frozen=True)
+class _ViewGeometry:
+    """The matrices of a view, and the numbers they were made from."""
+
+    key: tuple[object, ...]
+    input_from_cam: FloatArray
+    ego_from_rectified: FloatArray
+
+
+def _geometry_key(view: View) -> tuple[object, ...]:
+    calibration = view.calibration
+    matrices = (calibration.image_from_cam, calibration.rectified_from_cam, view.ego_from_cam)
+    return (*_image_hw(calibration), *(matrix.tobytes() for matrix in matrices))
+
+
 class Preprocessor:
     """Turn snapshots into network input, cameras in parallel."""
 
@@ -162,6 +177,7 @@ class Preprocessor:
         self.cameras = cameras
         self._renderer = ViewRenderer(rule)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
+        self._geometry: dict[str, _ViewGeometry] = {}  # of each camera's last view
 
     def __call__(self, snapshot: Snapshot) -> NetworkInput:
         """Return the network input of a snapshot.
@@ -180,9 +196,19 @@ class Preprocessor:
         intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
         for slot, view, image in zip(slots, views, rendered, strict=True):
             images[slot] = image
-            intrinsics[slot] = input_from_cam(self.rule, view.calibration)
-            poses[slot] = ego_from_rectified(view)
+            geometry = self._geometry_of(view)
+            intrinsics[slot] = geometry.input_from_cam
+            poses[slot] = geometry.ego_from_rectified
         return NetworkInput(images, intrinsics, poses, present)
+
+    def _geometry_of(self, view: View) -> _ViewGeometry:
+        """Return a view's matrices; of a camera that rests they are made once."""
+        key, last = _geometry_key(view), self._geometry.get(view.camera)
+        if last is None or last.key != key:
+            last = self._geometry[view.camera] = _ViewGeometry(
+                key, input_from_cam(self.rule, view.calibration), ego_from_rectified(view)
+            )
+        return last
 
     def whole_images(self, snapshot: Snapshot) -> NetworkInput | None:
         """Return a snapshot's images as they are, or None if the rule is more than a resize.

@@ -150,9 +150,7 @@ def test_candidates_are_those_of_the_whole_map_of_scores(card_data, window, thre
         for x, y in np.ndindex(3, 3):
             is_candidate &= scores >= padded[:, x : x + scores.shape[1], y : y + scores.shape[2]]
     expected = -np.sort(-scores[is_candidate])
-    boxes, counts = candidates(
-        [maps], card, card.tasks[1:2], stamp_ns=0, score_threshold=threshold
-    )
+    boxes, counts = candidates([maps], card, card.tasks[1:2], stamp_ns=0, score_threshold=threshold)
     assert len(expected) > 5
     assert counts == [len(expected)]
     assert np.array_equal(boxes.scores, expected)

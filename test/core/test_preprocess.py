@@ -204,3 +204,26 @@ def test_a_view_that_is_network_input_is_taken_as_it_is_and_its_size_checked() -
     wrong = View("cam_front", 0, image, calibration, np.eye(4), is_network_input=True)
     with pytest.raises(ValueError, match=r"cam_front: expected a network input of shape \(32, 64"):
         preprocess(Snapshot(0, (wrong,)))
+
+
+@pytest.mark.parametrize("part", ["pose", "focal length", "rectification"])
+def test_geometry_that_changes_is_seen_also_when_it_is_changed_in_place(part: str) -> None:
+    preprocess = Preprocessor(RULE, ("cam_front",), threads=1)
+    seen = view(noise(90, 160), K.copy())
+    snapshot = Snapshot(0, (seen,))
+    before = preprocess(snapshot)
+    array, at = {
+        "pose": (seen.ego_from_cam, (0, 3)),
+        "focal length": (seen.calibration.image_from_cam, (0, 0)),
+        "rectification": (seen.calibration.rectified_from_cam, (0, 1)),
+    }[part]
+
+    array[at] += 0.25
+
+    after, fresh = preprocess(snapshot), Preprocessor(RULE, ("cam_front",), threads=1)(snapshot)
+    assert not (
+        np.array_equal(before.input_from_cam, after.input_from_cam)
+        and np.array_equal(before.ego_from_cam, after.ego_from_cam)
+    )
+    assert np.array_equal(after.input_from_cam, fresh.input_from_cam)
+    assert np.array_equal(after.ego_from_cam, fresh.ego_from_cam)
