@@ -40,7 +40,7 @@ from simdistill_ros.core.images import (
 )
 from simdistill_ros.core.snapshot import ImageArray
 from simdistill_ros.core.transform_tree import rigid_from_quaternion
-from simdistill_ros.serialized import ImageMessage
+from simdistill_ros.serialized import ImageMessage, TransformFields
 
 NANOSECONDS = 1_000_000_000
 # An image may be a resized copy of what CameraInfo describes, but not a stretched one.
@@ -255,10 +255,25 @@ def transform_from_msg(message: Any) -> tuple[str, str, int, FloatArray]:
         ValueError: If the rotation is not a quaternion or a number is not finite.
     """
     t, q = message.transform.translation, message.transform.rotation
-    parent_from_child = rigid_from_quaternion([q.w, q.x, q.y, q.z], [t.x, t.y, t.z])
-    parent = message.header.frame_id.lstrip("/")
-    child = message.child_frame_id.lstrip("/")
-    return parent, child, stamp_ns_from_msg(message.header.stamp), parent_from_child
+    return transform_from_fields(
+        TransformFields(
+            parent=message.header.frame_id,
+            child=message.child_frame_id,
+            stamp_ns=stamp_ns_from_msg(message.header.stamp),
+            translation_m=(t.x, t.y, t.z),
+            rotation_wxyz=(q.w, q.x, q.y, q.z),
+        )
+    )
+
+
+def transform_from_fields(fields: TransformFields) -> tuple[str, str, int, FloatArray]:
+    """Return (parent, child, stamp_ns, parent_from_child) of what a TransformStamped says.
+
+    Raises:
+        ValueError: As `transform_from_msg`.
+    """
+    parent_from_child = rigid_from_quaternion(fields.rotation_wxyz, fields.translation_m)
+    return fields.parent.lstrip("/"), fields.child.lstrip("/"), fields.stamp_ns, parent_from_child
 
 
 def quaternion_from_yaw(yaw_rad: float) -> Quaternion:

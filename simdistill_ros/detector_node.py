@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector's lifecycle node: parameters → wiring → publish.
 
-A thread takes images, decoding threads prepare them as they come, the worker's thread infers and
-publishes; callbacks on the executor's one thread only store. Read `camera_inputs.py` for what comes
-in, `pipeline.py` for what is done with a snapshot, `outputs.py` for what goes out, `monitor.py` for
-what the node says of itself.
+A thread takes images and transforms, decoding threads prepare images as they come, the worker's
+thread infers and publishes; the executor's thread has services and timers. Read `camera_inputs.py`
+for what comes in, `pipeline.py` for what is done with a snapshot, `outputs.py` for what goes out,
+`monitor.py` for what the node says of itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from simdistill_ros.camera_inputs import CameraInputs, TransformInput
+from simdistill_ros.camera_inputs import CameraInputs
 from simdistill_ros.core.detector import DetectorLike
 from simdistill_ros.core.transform_tree import TransformTree
 from simdistill_ros.diagnostics import diagnostics_to_msg
@@ -30,6 +30,7 @@ from simdistill_ros.image_loss import LossMeter
 from simdistill_ros.image_sync import ImageSync, make_sync
 from simdistill_ros.load_detector import load_detector
 from simdistill_ros.log_forwarding import forward_logs, stop_forwarding
+from simdistill_ros.message_thread import MessageThread
 from simdistill_ros.monitor import Monitor, NodeParts, unless_ended
 from simdistill_ros.name_check import SUBJECT as NAME_SUBJECT
 from simdistill_ros.name_check import report_namesakes
@@ -48,8 +49,8 @@ from simdistill_ros.parameters import (
 from simdistill_ros.pipeline import Pipeline
 from simdistill_ros.process_end import ProcessEnd, end_now
 from simdistill_ros.recalibration import CalibrationStore
+from simdistill_ros.transform_input import TransformInput
 
-POLL_PERIOD_S = 0.1
 WATCH_PERIOD_S = 0.25
 STOP_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 0.5
@@ -77,8 +78,9 @@ class DetectorNode(LifecycleNode):
         self._detector_factory = detector_factory
         self._log_handler = forward_logs(self.get_logger())
         declare_parameters(self)
-        self._parameter_guard = ParameterGuard(self, lambda: len(self._cameras))
+        self._parameter_guard = ParameterGuard(self, lambda: len(self._cameras), self._refresh)
         self._settings = read_parameters(self)
+        self._live = read_live_parameters(self)
         self.health = Health(
             time.monotonic_ns, self.get_logger().warning, self._settings.log_period_ns
         )
@@ -90,7 +92,7 @@ class DetectorNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._inputs: CameraInputs | None = None
         self._transform_input: TransformInput | None = None
-        self._poll_timer: Any = None
+        self._message_thread: MessageThread | None = None
         self._losses: dict[str, LossMeter] = {}
         self._calibrations = CalibrationStore()
         self._transforms = TransformTree(self._settings.tf_cache_ns)
@@ -144,6 +146,7 @@ class DetectorNode(LifecycleNode):
         assert self._outputs is not None
         assert self._sync is not None
         super().on_activate(state)
+        self._refresh()
         self._pipeline = Pipeline(
             self._settings,
             detector=self._detector,
@@ -151,7 +154,7 @@ class DetectorNode(LifecycleNode):
             calibrations=self._calibrations,
             transforms=self._transforms,
             health=self.health,
-            live_parameters=lambda: read_live_parameters(self),
+            live_parameters=lambda: self._live,
             wall_clock_ns=lambda: int(self.get_clock().now().nanoseconds),
             is_ros_alive=self.context.ok,
             node_name=self.get_fully_qualified_name(),
@@ -169,10 +172,12 @@ class DetectorNode(LifecycleNode):
             health=self.health,
             ros_now_ns=lambda: int(self.get_clock().now().nanoseconds),
             on_set=self._pipeline.submit,
+            refresh=self._refresh,
         )
         spare_from_collection()
-        self._inputs.start(self.context)
-        self._poll_timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self._steady_clock)
+        sources = (self._transform_input, self._inputs)
+        self._message_thread = MessageThread(self.context, sources, "messages")
+        self._message_thread.start()
         self._phase = "active"
         self.get_logger().info(f"active: {len(self._cameras)} cameras, results on ~/detections")
         return TransitionCallbackReturn.SUCCESS
@@ -228,11 +233,11 @@ class DetectorNode(LifecycleNode):
             self.health.good(NAME_SUBJECT)
         return namesakes
 
-    def _poll(self) -> None:
-        assert self._sync is not None
-        assert self._inputs is not None
-        self._sync.set_missing_cameras(read_live_parameters(self).missing)
-        self._inputs.poll()
+    def _refresh(self) -> None:
+        """Read the parameters that may have changed; to ask rclpy for each snapshot takes long."""
+        self._live = read_live_parameters(self)
+        if self._sync is not None:
+            self._sync.set_missing_cameras(self._live.missing)
 
     def _parts(self) -> NodeParts:
         return NodeParts(
@@ -248,9 +253,9 @@ class DetectorNode(LifecycleNode):
 
     def _stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """Unsubscribe and stop the worker; return whether it ended in time."""
-        if self._poll_timer is not None:
-            self.destroy_timer(self._poll_timer)
-            self._poll_timer = None
+        if self._message_thread is not None:
+            self._message_thread.stop()
+            self._message_thread = None
         for source in (self._inputs, self._transform_input):
             if source is not None:
                 source.destroy(self)

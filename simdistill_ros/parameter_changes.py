@@ -18,16 +18,21 @@ from simdistill_ros.parameters import LIVE_PARAMETERS, OURS, START_PARAMETERS, c
 class ParameterGuard:
     """Accept or refuse changes of a node's parameters."""
 
-    def __init__(self, node: Any, configured_cameras: Callable[[], int]) -> None:
+    def __init__(
+        self, node: Any, configured_cameras: Callable[[], int], on_change: Callable[[], None]
+    ) -> None:
         """Answer for a node from now on.
 
         Args:
             node: The node.
             configured_cameras: Returns the number of its cameras; zero while it is not configured.
+            on_change: Called when parameters have new values; never by Humble's rclpy.
         """
         self._node = node
         self._configured_cameras = configured_cameras
         node.add_on_set_parameters_callback(self.answer)
+        if hasattr(node, "add_post_set_parameters_callback"):  # Iron and later
+            node.add_post_set_parameters_callback(lambda parameters: on_change())
 
     def answer(self, parameters: Iterable[Any]) -> SetParametersResult:
         """Return whether all these parameters may take their new values, and why not."""

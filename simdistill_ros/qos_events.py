@@ -21,13 +21,6 @@ except ImportError:  # Humble
 OnPolicy = Callable[[str], None]
 
 
-def subscription_events(on_refused: OnPolicy) -> SubscriptionEventCallbacks:
-    """Return what calls `on_refused` with the policy in which a publisher offers too little."""
-    return SubscriptionEventCallbacks(
-        incompatible_qos=lambda event: on_refused(_policy(event)), use_default_callbacks=False
-    )
-
-
 def no_subscription_events() -> SubscriptionEventCallbacks:
     """Return what listens to no event."""
     return SubscriptionEventCallbacks(use_default_callbacks=False)

@@ -1,34 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images read from their serialized bytes (CDR), without a copy of the pixels.
+"""Images and transforms read from their serialized bytes, without a copy of the pixels.
 
-What rclpy would make of a message is copied twice on the way, and the middleware's own reader is
-C++ that some bytes end the process of. Here every length is compared with what is there.
-
-CDR: two bytes that name the representation, two of options, then the fields in order. Numbers of
-four bytes begin at multiples of four after those first four bytes; a text is its length with the
-closing zero, its bytes and the zero; a sequence of bytes is its length and the bytes.
+What rclpy would make of an image message is copied twice on the way.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
+from simdistill_ros.cdr_reader import CdrReader, SerializedError
 from simdistill_ros.core.images import EncodedImage
 
-REPRESENTATION_BYTES = 4
-NANOSECONDS = 1_000_000_000
-# Representation -> byte order. ROS 2 sends no other.
-BYTE_ORDERS = {b"\x00\x00": ">", b"\x00\x01": "<"}
-OTHER_REPRESENTATIONS = {
-    2: "a parameter list", 3: "a parameter list",
-    6: "XCDR2", 7: "XCDR2", 8: "XCDR2", 9: "XCDR2", 10: "XCDR2", 11: "XCDR2",
-}  # fmt: skip
-MAX_TEXT = 65_536  # bytes of a frame's or an encoding's name; those who use them allow far less
-
-
-class SerializedError(ValueError):
-    """Bytes that are no message of the expected type."""
+MAX_TRANSFORMS = 10_000  # of a message; a tree has no more frames
 
 
 @dataclass(frozen=True)
@@ -48,74 +31,23 @@ class ImageMessage:
     is_compressed: bool
 
 
-class _Reader:
-    """Takes the fields of one serialized message in order."""
+@dataclass(frozen=True)
+class TransformFields:
+    """One geometry_msgs/TransformStamped as it was sent; nothing is checked yet.
 
-    def __init__(self, data: bytes, kind: str) -> None:
-        self._kind = kind
-        self._order = self._byte_order(data[:2])
-        self._data = memoryview(data)
-        self._at = REPRESENTATION_BYTES
-        self._need(0, "a representation")
+    Attributes:
+        parent: The header's frame.
+        child: The child's frame.
+        stamp_ns: The header's stamp.
+        translation_m: Along x, y and z.
+        rotation_wxyz: Quaternion.
+    """
 
-    def _byte_order(self, representation: bytes) -> str:
-        order = BYTE_ORDERS.get(bytes(representation))
-        if order is None:
-            name = OTHER_REPRESENTATIONS.get(int.from_bytes(representation, "big"), "unknown")
-            raise SerializedError(
-                f"{self._kind}: expected plain CDR (00 00 or 00 01), got the representation "
-                f"{representation.hex(' ') or 'of no bytes'} ({name})"
-            )
-        return order
-
-    def _need(self, count: int, what: str) -> None:
-        if self._at + count > len(self._data):
-            raise SerializedError(
-                f"{self._kind}: expected {count} bytes for {what} from byte {self._at} on, got a "
-                f"message of {len(self._data)} bytes"
-            )
-
-    def numbers(self, form: str, what: str) -> tuple[int, ...]:
-        """Return numbers of four bytes each; `form` is struct's, without the byte order."""
-        self._at += -self._at % 4
-        size = 4 * len(form)
-        self._need(size, what)
-        values = struct.unpack_from(self._order + form, self._data, self._at)
-        self._at += size
-        return values
-
-    def flag(self, what: str) -> bool:
-        """Return a number of one byte as a flag."""
-        self._need(1, what)
-        value = self._data[self._at]
-        self._at += 1
-        return value != 0
-
-    def text(self, what: str) -> str:
-        """Return a text; bytes that are no UTF-8 are replaced, as rclpy does."""
-        (length,) = self.numbers("I", f"the length of {what}")
-        if length > MAX_TEXT:
-            raise SerializedError(
-                f"{self._kind}: expected at most {MAX_TEXT} bytes of {what}, got {length}"
-            )
-        self._need(length, what)
-        content = bytes(self._data[self._at : self._at + length])
-        self._at += length
-        if content and content[-1] != 0:
-            raise SerializedError(f"{self._kind}: expected a zero at the end of {what}")
-        return content[:-1].decode("utf-8", "replace")
-
-    def content(self, what: str) -> memoryview:
-        """Return a sequence of bytes, not copied."""
-        (length,) = self.numbers("I", f"the length of {what}")
-        self._need(length, what)
-        start, self._at = self._at, self._at + length
-        return self._data[start : self._at]
-
-    def header(self) -> tuple[int, str]:
-        """Return stamp, ns, and frame of a std_msgs/Header."""
-        seconds, nanoseconds = self.numbers("iI", "header.stamp")
-        return seconds * NANOSECONDS + nanoseconds, self.text("header.frame_id")
+    parent: str
+    child: str
+    stamp_ns: int
+    translation_m: tuple[float, ...]
+    rotation_wxyz: tuple[float, ...]
 
 
 def read_image(data: bytes, *, compressed: bool) -> ImageMessage:
@@ -132,14 +64,14 @@ def read_image(data: bytes, *, compressed: bool) -> ImageMessage:
 
 
 def _read_compressed(data: bytes) -> ImageMessage:
-    reader = _Reader(data, "CompressedImage")
+    reader = CdrReader(data, "CompressedImage")
     stamp_ns, frame = reader.header()
     reader.text("format")
     return ImageMessage(stamp_ns, frame, EncodedImage(reader.content("data")), True)
 
 
 def _read_raw(data: bytes) -> ImageMessage:
-    reader = _Reader(data, "Image")
+    reader = CdrReader(data, "Image")
     stamp_ns, frame = reader.header()
     height, width = reader.numbers("II", "height and width")
     encoding = reader.text("encoding")
@@ -147,3 +79,26 @@ def _read_raw(data: bytes) -> ImageMessage:
     (step,) = reader.numbers("I", "step")
     encoded = EncodedImage(reader.content("data"), encoding, height, width, step, is_bigendian)
     return ImageMessage(stamp_ns, frame, encoded, False)
+
+
+def read_transforms(data: bytes) -> list[TransformFields]:
+    """Return what is in a serialized tf2_msgs/TFMessage.
+
+    Raises:
+        SerializedError: As `read_image`.
+    """
+    reader = CdrReader(data, "TFMessage")
+    (count,) = reader.numbers("I", "the number of transforms")
+    if count > MAX_TRANSFORMS:
+        raise SerializedError(
+            f"TFMessage: expected at most {MAX_TRANSFORMS} transforms, got {count}"
+        )
+    return [_read_transform(reader) for _ in range(count)]
+
+
+def _read_transform(reader: CdrReader) -> TransformFields:
+    stamp_ns, parent = reader.header()
+    child = reader.text("child_frame_id")
+    translation_m = reader.doubles(3, "translation")
+    x, y, z, w = reader.doubles(4, "rotation")
+    return TransformFields(parent, child, stamp_ns, translation_m, (w, x, y, z))

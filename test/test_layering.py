@@ -40,6 +40,7 @@ NODE_MODULES = {
     "detector_node",
     "diagnostics",
     "outputs",
+    "transform_input",
 }
 NODE_MODULES |= {"output_quality", "overlays", "parameters", "parameter_changes"}
 NODE_MODULES |= {"doctor.message_types", "doctor.live"}

@@ -38,20 +38,22 @@ class Talk:
             topic: PolledSubscription(self.node, Int32, topic, RELIABLE) for topic in TOPICS
         }
 
-        def keep(topic: str, data: bytes) -> None:
-            number = deserialize_message(data, Int32).data
-            on_number(number)
-            self.heard.append((topic, number))
-
-        self.thread = MessageThread(
-            self.context,
-            self.subscriptions,
-            keep,
-            lambda topic, error: self.errors.append((topic, error)),
-            "listener",
-        )
+        self.rounds = 0
+        self._on_number = on_number
+        self.thread = MessageThread(self.context, [self], "listener")
         self.thread.start()
         self.until(lambda: all(p.get_subscription_count() for p in self.publishers.values()))
+
+    def on_message(self, topic: str, data: bytes) -> None:
+        number = deserialize_message(data, Int32).data
+        self._on_number(number)
+        self.heard.append((topic, number))
+
+    def on_error(self, topic: str, error: BaseException) -> None:
+        self.errors.append((topic, error))
+
+    def after_round(self) -> None:
+        self.rounds += 1
 
     def say(self, topic: str, number: int) -> None:
         self.publishers[topic].publish(Int32(data=number))
@@ -97,6 +99,35 @@ def test_an_error_of_the_callback_is_told_and_the_next_message_is_taken(ros_doma
 
     assert talk.heard == [("others", 8)]
     assert [(topic, str(error)) for topic, error in talk.errors] == [("others", "seven")]
+    talk.close()
+
+
+def test_a_source_is_asked_several_times_a_second_also_when_nothing_comes(ros_domain: int) -> None:
+    talk = Talk(ros_domain, lambda number: None)
+
+    talk.until(lambda: talk.rounds >= 5)
+
+    assert talk.heard == []
+    talk.close()
+
+
+def test_a_message_that_cannot_be_taken_is_told_and_the_thread_lives(
+    ros_domain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(ros_domain, lambda number: None)
+    polled = talk.subscriptions["others"]
+    take = polled.take
+
+    def fail() -> Any:
+        monkeypatch.setattr(polled, "take", take)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(polled, "take", fail)
+    talk.say("others", 5)
+    talk.until(lambda: talk.heard)
+
+    assert talk.heard == [("others", 5)]
+    assert ("others", "no memory") in [(topic, str(error)) for topic, error in talk.errors]
     talk.close()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images are read from their bytes as rclpy reads them; no bytes do worse than a named error."""
+"""Images and transforms are read from bytes as rclpy reads them; no bytes do worse than an error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rclpy")
 
+from geometry_msgs.msg import TransformStamped
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
+from tf2_msgs.msg import TFMessage
 
+from simdistill_ros.cdr_reader import SerializedError
 from simdistill_ros.conversions import header_to_msg, stamp_ns_from_msg
-from simdistill_ros.serialized import ImageMessage, SerializedError, read_image
+from simdistill_ros.serialized import ImageMessage, read_image, read_transforms
 
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=40)
 COUNTS = st.integers(0, 2**32 - 1)
@@ -50,6 +53,17 @@ def good(compressed: bool) -> bytes:
         message = Image(header=header, height=2, width=1, encoding="rgb8", step=3)
         message.data = array.array("B", b"abcdef")
     return bytes(serialize_message(message))
+
+
+def transform(parent: str, child: str, stamp_ns: int, numbers: Any) -> TransformStamped:
+    message = TransformStamped(header=header_to_msg(parent, stamp_ns), child_frame_id=child)
+    for target, names, values in (
+        (message.transform.translation, "xyz", numbers[:3]),
+        (message.transform.rotation, "wxyz", numbers[3:]),
+    ):
+        for name, value in zip(names, values, strict=True):
+            setattr(target, name, value)
+    return message
 
 
 def same_header(read: ImageMessage, message: Any) -> bool:
@@ -172,3 +186,29 @@ def test_no_bytes_do_worse_than_a_named_error(data: st.DataObject) -> None:
     except SerializedError:
         return
     assert len(read.encoded.data) <= len(spoilt)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS, STAMPS_NS, st.tuples(*[st.floats(allow_nan=False)] * 7))))
+def test_transforms_are_read_as_rclpy_wrote_them(transforms: list[Any]) -> None:
+    message = TFMessage(transforms=[transform(*one) for one in transforms])
+
+    read = read_transforms(bytes(serialize_message(message)))
+
+    assert [
+        (one.parent, one.child, one.stamp_ns, (*one.translation_m, *one.rotation_wxyz))
+        for one in read
+    ] == transforms
+
+
+def test_bytes_that_are_no_transforms_are_refused_by_name() -> None:
+    data = bytes(serialize_message(TFMessage(transforms=[transform("a", "b", 5, (0.0,) * 7)])))
+    for length in range(len(data)):
+        with pytest.raises(SerializedError, match="TFMessage: expected"):
+            read_transforms(data[:length])
+
+
+def test_no_message_may_claim_more_transforms_than_a_tree_can_hold() -> None:
+    data = b"\x00\x01\x00\x00" + struct.pack("<I", 10_001)
+
+    with pytest.raises(SerializedError, match="at most 10000 transforms, got 10001"):
+        read_transforms(data)

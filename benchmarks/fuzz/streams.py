@@ -15,7 +15,7 @@ from benchmarks.fuzz.geometry import mutate_info
 from benchmarks.fuzz.mutate import text
 from benchmarks.fuzz.pictures import mutate_raw
 from benchmarks.fuzz.seeds import CAMERAS, START_NS, camera_info, mounts, raw_image
-from simdistill_ros.camera_inputs import CameraInputs, TransformInput
+from simdistill_ros.camera_inputs import CameraInputs
 from simdistill_ros.conversions import stamp_to_msg
 from simdistill_ros.core.missing_cameras import MissingCameras
 from simdistill_ros.core.preprocess import InputRule
@@ -32,6 +32,7 @@ from simdistill_ros.snapshot_builder import (
     SnapshotBuilder,
     SnapshotFault,
 )
+from simdistill_ros.transform_input import STATIC_TOPIC, TransformInput
 
 MS = 1_000_000
 PERIOD_MS = 83
@@ -94,7 +95,8 @@ class StreamCases:
         self.health = Health(lambda: 0, lambda line: None, 1)
         self._sync = NativeSync(settings.sync, CAMERAS, self.health)
         calibrations, tree = CalibrationStore(), TransformTree(settings.tf_cache_ns)
-        TransformInput(node, tree, self.health)._store(mounts(), static=True)
+        mountings = bytes(serialize_message(mounts()))
+        TransformInput(node, tree, self.health).on_message(STATIC_TOPIC, mountings)
         self._preparer = ImagePreparer(calibrations.get, settings.input, InputRule((16, 32), 40))
         topics = [CameraTopics(name, name, f"{name}/info") for name in CAMERAS]
         self._inputs = CameraInputs(
@@ -140,7 +142,7 @@ class StreamCases:
             if draw.random() < 0.9:
                 message = raw_image(draw, camera, self._stamp_ns + number * 8 * MS)
                 self._spoil(message, draw)
-                self._inputs._on_image(camera, bytes(serialize_message(message)))
+                self._inputs.on_message(camera, bytes(serialize_message(message)))
             if draw.random() < 0.1:
                 info = camera_info(camera)
                 if draw.random() < 0.5:

@@ -172,12 +172,12 @@ class _Cells:
     @property
     def height(self) -> FloatArray:
         """(M,) regressed heights, metres."""
-        return self.values[2]
+        return np.asarray(self.values[2])
 
     @property
     def vel(self) -> FloatArray:
         """(2, M) velocities, metres per second."""
-        return self.values[8:10]
+        return np.asarray(self.values[8:10])
 
 
 def _best_cells(maps: TaskMaps, rule: DecodeCard, score_threshold: float) -> _Cells:
