@@ -74,6 +74,12 @@ def _everything(arguments: argparse.Namespace) -> Outcome:
     return _rendered([save(results)], results)
 
 
+def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a measurement that need not be kept."""
+    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
+    return parser.parse_args(words)
+
+
 def _measurement(
     name: str,
     arguments: argparse.Namespace,
@@ -157,8 +163,7 @@ def load(own_arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=10, help="long run (default: 10)")
     parser.add_argument("--turn-s", type=float, default=15, help="length of a turn (default: 15)")
     parser.add_argument("--rounds", type=int, default=3, help="turns a subject (default: 3)")
-    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
-    arguments = parser.parse_args(own_arguments)
+    arguments = _parsed(parser, own_arguments)
     name = f"load_{arguments.kind}"
 
     def take() -> dict[str, Any]:
@@ -173,8 +178,7 @@ def node(own_arguments: Sequence[str]) -> int:
     examples = [(f"{NAME} node --seconds 10 --no-save", "a quick look")]
     parser = command_parser(f"{NAME} node", node.__doc__, examples, completes=False)
     parser.add_argument("--seconds", type=float, default=20, help="of each run (default: 20)")
-    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
-    arguments = parser.parse_args(own_arguments)
+    arguments = _parsed(parser, own_arguments)
     return _measurement("node", arguments, lambda: node_overheads(arguments.seconds), "-node")
 
 
@@ -183,8 +187,7 @@ def pooling(own_arguments: Sequence[str]) -> int:
     examples = [(f"{NAME} pooling --rounds 5 --no-save", "a quick look")]
     parser = command_parser(f"{NAME} pooling", pooling.__doc__, examples, completes=False)
     parser.add_argument("--rounds", type=int, default=20, help="turns a form (default: 20)")
-    parser.add_argument("--no-save", action="store_true", help="only print the numbers")
-    arguments = parser.parse_args(own_arguments)
+    arguments = _parsed(parser, own_arguments)
 
     def take() -> dict[str, Any]:
         return {"pooling": bench_pooling(arguments.rounds)}

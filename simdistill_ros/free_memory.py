@@ -11,7 +11,7 @@ def spare_from_collection() -> None:
     """Let the garbage collector look only at what is made from now on.
 
     A full round looks at every object there is. With a learning library loaded those are hundreds
-    of thousands, and for tens of milliseconds no thread runs, whatever set is on its way.
+    of thousands, and for a tenth of a second no thread runs, whatever set is on its way.
     """
     gc.collect()
     gc.freeze()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to read the firing order from the stamps: at first, now and then, and after losses.
 
-How it is read is the business of `firing_phases.py`, what is done with it that of `sync.py`.
+How it is read is the business of `firing_phases.py`, what is done with it that of
+`cycle_matcher.py`.
 """
 
 from __future__ import annotations

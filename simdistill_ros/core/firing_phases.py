@@ -9,7 +9,7 @@ is right only as often as the gap between cycles happens to repeat. Of the diffe
 always (a strictly periodic rig has several), those with the smallest spread are taken.
 
 Once each camera's offset is known, subtracting it makes the stamps of a cycle coincide, and
-matching is a comparison with a gate. `sync.py` does that; nothing here holds a message.
+matching is a comparison with a gate. `cycle_matcher.py` does that; nothing here holds a message.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a synchroniser handles: items, the cycles that they join, and the sets that go out."""
+"""What a synchroniser handles: streams of items, the cycles they join, and the sets that go out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from simdistill_ros.core.sync_counters import CameraCounters
 
 T = TypeVar("T")
 
@@ -43,6 +45,22 @@ class Item(Generic[T]):
     stamp_ns: int
     arrival_ns: int
     payload: T
+
+
+class Stream:
+    """What is remembered of one camera.
+
+    Attributes:
+        counters: What became of its items.
+        matched_ns: Stamp of its last item that was handed out.
+        arrival_ns: When its last item came, stamped or not.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing received."""
+        self.counters = CameraCounters()
+        self.matched_ns: int | None = None
+        self.arrival_ns: int | None = None
 
 
 class Cycle(Generic[T]):

@@ -19,7 +19,6 @@ from simdistill_training.cli import main
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-from onnx import TensorProto  # noqa: E402
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"
 CAPABILITY = "8.9"
@@ -39,8 +38,8 @@ def test_one_command_makes_tiny_a_package_whose_graphs_tensorrt_builds(
     assert card.golden.tolerance_fp16 <= 0.1
     singles, halves = _checked(card, card.onnx), _checked(card, card.onnx_fp16)
     for single, half in zip(singles, halves, strict=True):
-        assert _product_weights(single) == {TensorProto.FLOAT}
-        assert _product_weights(half) == {TensorProto.FLOAT16}
+        assert _product_weights(single) == {onnx.TensorProto.FLOAT}
+        assert _product_weights(half) == {onnx.TensorProto.FLOAT16}
     library = import_tensorrt()
     for graphs in zip(_files(card.onnx), _files(card.onnx_fp16), strict=True):
         single, half = (

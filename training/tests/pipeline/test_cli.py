@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import subprocess
+import sys
+
 import cv2
 import pytest
 
@@ -76,3 +80,11 @@ def test_missing_image_ends_the_training_with_sample_and_path(dataroot, cache, t
     message = capsys.readouterr().err
     assert "CAM_FRONT" in message
     assert "sample " in message
+
+
+def test_help_does_not_wait_for_torch():
+    script = "import sys, simdistill_training.cli as c; c.parser(); print('torch' in sys.modules)"
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
