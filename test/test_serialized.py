@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and transforms are read from bytes as rclpy reads them; no bytes do worse than an error."""
+"""Images and transforms are read as rclpy reads them; no bytes do worse than a named error."""
 
 from __future__ import annotations
 
