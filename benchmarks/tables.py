@@ -54,6 +54,8 @@ def _page(run: dict[str, Any]) -> str:
     for kind in ("raw", "jpeg"):
         if f"load_{kind}" in run:
             lines += _load(run[f"load_{kind}"])
+    if "soak" in run:
+        lines += _soak(run["soak"])
     if "pooling" in run:
         lines += ["### BEV pooling on the CPU\n", *_pooling(run["pooling"])]
     if "training" in run:
@@ -76,6 +78,27 @@ def _facts(result: dict[str, Any]) -> str:
     extra = {key: value for key, value in result.items() if key not in ("what", "stages_ms")}
     listed = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in extra.items())
     return f"{result['what']}" + (f"; {listed}." if listed else ".") + "\n"
+
+
+def _soak(report: dict[str, Any]) -> list[str]:
+    memory = report["memory_mb"]
+    numbers = ("sent", "received", "matched", "unaccounted")
+    rows = [
+        {
+            "camera": name,
+            **{key: camera[key] for key in numbers},
+            "dropped, by reason": ", ".join(f"{k} {n}" for k, n in camera["dropped"].items() if n),
+        }
+        for name, camera in report["cameras"].items()
+    ]
+    return [
+        f"### Soak: {report['minutes']:g} minutes of faults\n",
+        f"{report['sets']} sets, {report['snapshots']} taken, {report['published']} published; the "
+        f"node's memory {memory['first']:g} to {memory['last']:g} MB, "
+        f"{100 * report['memory_growth']:+.1f} % from the second quarter to the last. "
+        f"Problems: {', '.join(report['problems']) or 'none'}.\n",
+        *_row_table(rows),
+    ]
 
 
 def _pooling(result: dict[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ COLUMNS = {
 
 def bench_training(models: list[str], steps: int = STEPS) -> dict[str, Any]:
     """Return samples and steps a second of the shipped experiments of some models."""
-    from simdistill_training.speed import measure_speed
+    from simdistill_training.speed import IMAGE_WH_PX, measure_speed
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +36,7 @@ def bench_training(models: list[str], steps: int = STEPS) -> dict[str, Any]:
         )
     return {
         "what": f"{steps} steps of {BATCH_SIZE} samples on {device}, {WORKERS} loading processes, "
-        f"{torch.get_num_threads()} threads, 1600x900 images",
+        f"{torch.get_num_threads()} threads, images of {IMAGE_WH_PX[0]}x{IMAGE_WH_PX[1]}",
         "experiments": speed["experiments"],
     }
 

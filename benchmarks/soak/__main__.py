@@ -10,6 +10,7 @@ taken, and the memory of the node is flat. Exit status 1 if not.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import subprocess
@@ -29,6 +30,7 @@ from tf2_msgs.msg import TFMessage
 
 from benchmarks.bench_detector import HEIGHT, WIDTH
 from benchmarks.load_rig import OFFSETS_MS, _identity
+from benchmarks.machine import describe_machine
 from benchmarks.soak.account import account_of, growth, problems
 from benchmarks.soak.stream import faults_of_block, hostile_stream
 from benchmarks.stub_backend import stub_detector
@@ -191,6 +193,7 @@ def _report(rig: Rig, memory: list[float], rate: float, seed: int) -> dict[str, 
 
 NAME = "python -m benchmarks soak"
 EXAMPLES = ((f"{NAME} --minutes 5 --out out/soak.json", "a short run, kept as JSON"),)
+OUT_HELP = "also write machine and report as JSON; in benchmarks/results it becomes a table"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -200,17 +203,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=float, default=3, help="times the ordinary rates (3)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--domain-id", type=int, default=96, help="DDS domain (%(default)s)")
-    parser.add_argument("--out", type=Path, help="also write the report as JSON")
+    parser.add_argument("--out", type=Path, help=OUT_HELP)
     arguments = parser.parse_args(argv)
     return run_command(NAME, arguments, lambda: _soak(arguments))
 
 
 def _soak(arguments: argparse.Namespace) -> Outcome:
+    run: dict[str, Any] = {
+        "machine": describe_machine(),
+        "date": datetime.date.today().isoformat(),
+    }
     report = soak(60 * arguments.minutes, arguments.faults, arguments.seed, arguments.domain_id)
-    text = json.dumps(report, indent=2)
+    run["soak"] = {"minutes": arguments.minutes, **report}
     if arguments.out:
-        arguments.out.write_text(text + "\n")
-    return Outcome(text, report, FOUND if report["problems"] else FINE)
+        arguments.out.write_text(json.dumps(run, indent=2) + "\n")
+    return Outcome(json.dumps(report, indent=2), report, FOUND if report["problems"] else FINE)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
@@ -9,6 +10,7 @@ pytest.importorskip("rclpy")
 
 from benchmarks.soak.account import account_of, growth, problems
 from benchmarks.soak.stream import hostile_stream
+from benchmarks.tables import render
 
 CAMERA = {"sent": 10, "received": 9, "matched": 8, "dropped": {"late": 1}, "unaccounted": 0}
 SMALL = (90, 160)
@@ -48,6 +50,21 @@ def test_a_run_whose_images_are_all_accounted_for_has_no_problem():
 def test_what_is_wrong_with_a_run_is_named(change, words):
     (problem,) = problems({**copy.deepcopy(REPORT), **change})
     assert words in problem
+
+
+def test_a_kept_run_becomes_a_table_of_its_cameras(tmp_path):
+    machine = dict.fromkeys(
+        ("processor", "cores", "memory", "system", "python", "torch", "load_at_start"), "x"
+    )
+    report = {**REPORT, "minutes": 60.0, "memory_mb": {"first": 380.5, "last": 384}, "problems": []}
+    run = {"machine": machine, "date": "2026-01-02", "soak": report}
+    (tmp_path / "x-soak.json").write_text(json.dumps(run))
+
+    page = render(tmp_path)
+
+    assert "### Soak: 60 minutes of faults" in page
+    assert "8 sets, 8 taken, 8 published; the node's memory 380.5 to 384 MB, +1.0 %" in page
+    assert "| cam_back | 10 | 9 | 8 | 0 | late 1 |" in page
 
 
 def test_memory_that_settles_is_flat_and_memory_that_leaks_is_not():

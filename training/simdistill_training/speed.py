@@ -32,6 +32,7 @@ from simdistill_training.teacher.teacher import Teacher
 from simdistill_training.train import card_of
 
 VERSION = "v1.0-mini"
+IMAGE_WH_PX = (1600, 900)  # those of nuScenes
 ROLES = ("teacher", "student-baseline", "student-simdistill")
 
 
@@ -60,15 +61,16 @@ def measure_speed(
 
 
 def _scenes(out: Path) -> Path:
-    folder = out / "speed-scenes"
+    width, height = IMAGE_WH_PX
+    folder = out / f"speed-scenes-{width}x{height}"
     if not (folder / VERSION / "splits.json").is_file():
         config = GeneratorConfig(
             out=folder,
             scenes=2,
             val_scenes=1,
             duration_s=2.0,
-            width=1600,
-            height=900,
+            width=width,
+            height=height,
             version=VERSION,
             seed=5,
         )
