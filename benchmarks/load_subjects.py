@@ -158,7 +158,10 @@ def cpu_of_parts(node: DetectorNode) -> dict[str, float]:
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
     received = prepared = 0.0
     for task in Path("/proc/self/task").iterdir():
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        try:
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:  # a thread that has just ended
+            continue
         seconds = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
         if names.get(int(task.name), "").startswith(PIPELINE_THREADS):
             prepared += seconds

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Monitor:
         self._findings: list[str] = []
         self._reason: Reason | None = None
         self._told_ns = 0
+        self._lock = threading.Lock()
         self._resting_since_ns = time.monotonic_ns()
 
     def check_environment(self, *, compressed: bool) -> None:
@@ -91,7 +93,11 @@ class Monitor:
             self._node.get_logger().warning(f"environment: {finding}")
 
     def watch(self) -> None:
-        """Say why, when no detections have left for longer than the deadline."""
+        """Say why, when no detections have left for longer than the deadline. Thread-safe."""
+        with self._lock:
+            self._watch()
+
+    def _watch(self) -> None:
         parts, now_ns = self._parts(), time.monotonic_ns()
         quiet_since_ns = self._quiet_since_ns(parts, now_ns)
         if now_ns - quiet_since_ns < parts.settings.silence_ns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from rclpy.context import Context
 from rclpy.parameter import Parameter
 from rig_bench import OneBoxDetector
 
-from simdistill_ros.detector_node import DetectorNode
+from simdistill_ros.detector_node import PATIENCE_S, DetectorNode
 
 
 @pytest.fixture
@@ -72,3 +73,24 @@ def test_an_error_of_a_living_context_is_raised(
     monkeypatch.setattr(node, "get_publishers_info_by_topic", fail)
     with pytest.raises(RuntimeError, match="no graph"):
         node._diagnostics_timer.callback()
+
+
+@pytest.mark.parametrize(("looks", "waits_for_ever"), [(3, False), (10**9, True)])
+def test_diagnostics_wait_for_a_worker_that_is_at_a_set_but_only_a_moment(
+    node: DetectorNode, monkeypatch: pytest.MonkeyPatch, looks: int, waits_for_ever: bool
+) -> None:
+    asked = 0
+
+    def in_hand_ns() -> int | None:
+        nonlocal asked
+        asked += 1
+        return 1 if asked <= looks else None
+
+    monkeypatch.setattr(node, "_pipeline", SimpleNamespace(in_hand_ns=in_hand_ns))
+    started_s = time.monotonic()
+
+    node._wait_for_worker()
+
+    waited_s = time.monotonic() - started_s
+    assert (waited_s >= PATIENCE_S) == waits_for_ever
+    assert waits_for_ever or asked == looks + 1
