@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,7 +85,7 @@ def test_diagnostics_wait_for_a_worker_that_is_at_a_set_but_only_a_moment(
         asked += 1
         return 1 if asked <= looks else None
 
-    monkeypatch.setattr(node, "_pipeline", SimpleNamespace(in_hand_ns=in_hand_ns))
+    monkeypatch.setattr(node._pipeline, "in_hand_ns", in_hand_ns)
     started_s = time.monotonic()
 
     node._wait_for_worker()
