@@ -92,4 +92,4 @@ def test_diagnostics_wait_for_a_worker_that_is_at_a_set_but_only_a_moment(
 
     waited_s = time.monotonic() - started_s
     assert (waited_s >= PATIENCE_S) == waits_for_ever
-    assert waits_for_ever or asked == looks + 1
+    assert waits_for_ever or asked > looks  # the watch of a silent node asks too
