@@ -40,7 +40,9 @@ class TeacherCache:
                 samples.append(load_file(self._file(key)))
             except (OSError, SafetensorError):
                 return None
-        joined = {name: torch.stack([maps[name] for maps in samples]) for name in samples[0]}
+        # Mixed precision on the CPU knows no half precision, and joining needs no precision at all.
+        with torch.autocast("cpu", enabled=False):
+            joined = {name: torch.stack([maps[name] for maps in samples]) for name in samples[0]}
         return _from_named(joined)
 
     def write(self, keys: Sequence[Key], outputs: TeacherOutputs) -> None:

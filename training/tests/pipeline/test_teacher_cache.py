@@ -87,6 +87,15 @@ def test_kept_maps_come_back_in_the_order_of_the_batch(tmp_path):
     assert [float(task["heatmap"].max()) for task in read.heads] == [1.0, -1.0]
 
 
+def test_kept_maps_are_read_while_the_student_trains_in_mixed_precision_on_the_cpu(tmp_path):
+    cache = TeacherCache(tmp_path)
+    cache.write([("a", 0), ("b", 0)], outputs())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        read = cache.read([("b", 0), ("a", 0)])
+    assert read.camera_bev.dtype is torch.float16
+    assert read.camera_bev.equal(cache.read([("b", 0), ("a", 0)]).camera_bev)
+
+
 def test_missing_view_and_damaged_file_are_not_read(tmp_path):
     cache = TeacherCache(tmp_path)
     cache.write([("a", 0), ("b", 0)], outputs())
