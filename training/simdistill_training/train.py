@@ -52,12 +52,13 @@ from simdistill_training.pictures import TrainingPictures
 from simdistill_training.strict import config_as_dict
 from simdistill_training.teacher.cache import TeacherCache, cache_folder
 from simdistill_training.teacher.frozen import FrozenTeacher
+from simdistill_training.teacher.own_size import shows_the_same
 from simdistill_training.teacher.teacher import Teacher
 
 LOGGER = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
-# What a teacher and its student must have in common: it sees the student's inputs and tables.
-SHARED_CARD_PARTS = ("cameras", "image", "bev", "tasks", "legacy")
+# What a teacher and its student must have in common, besides what their images show.
+SHARED_CARD_PARTS = ("cameras", "bev", "tasks", "legacy")
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def load_frozen_teacher(experiment: ExperimentConfig, card: ModelCard) -> Frozen
 
     Raises:
         CheckpointError: If there is none, or its checkpoint does not cover it.
-        ValueError: If it was trained for other cameras, inputs, grid or classes.
+        ValueError: If it was trained for other cameras, views, grid or classes.
     """
     if not experiment.teacher_checkpoint:
         raise CheckpointError(
@@ -211,13 +212,23 @@ def load_frozen_teacher(experiment: ExperimentConfig, card: ModelCard) -> Frozen
     teacher = restore_network(checkpoint)
     if not isinstance(teacher, Teacher):
         raise CheckpointError(f"{checkpoint.file}: expected a teacher's run, got a student's")
-    other = [n for n in SHARED_CARD_PARTS if getattr(checkpoint.card, n) != getattr(card, n)]
-    if other or checkpoint.card.lift.stride != card.lift.stride:
+    theirs = checkpoint.card
+    other = [n for n in SHARED_CARD_PARTS if getattr(theirs, n) != getattr(card, n)]
+    if not shows_the_same(theirs.image, card.image):
+        other.append("image, in more than its scale")
+    if theirs.compensated_shape_xy != card.compensated_shape_xy:
+        other.append("lift.downsample_strides")
+    if other:
         raise ValueError(
             f"{checkpoint.file}: expected a teacher for the student's card {card.name}, "
-            f"but its card {checkpoint.card.name} differs in {', '.join(other) or 'lift.stride'}"
+            f"but its card {theirs.name} differs in {', '.join(other)}"
         )
-    return FrozenTeacher(teacher)
+    same_tables = theirs.image == card.image and _lift_of(theirs) == _lift_of(card)
+    return FrozenTeacher(teacher, None if same_tables else theirs)
+
+
+def _lift_of(card: ModelCard) -> tuple[object, ...]:
+    return card.lift.stride, card.lift.depth_bins
 
 
 def make_trainer(experiment: ExperimentConfig, folder: Path, machine: Machine) -> Trainer:

@@ -13,6 +13,7 @@ from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.network.view_transform import BatchedPoolingTables
 from simdistill_training.convert.state_files import read_state
 from simdistill_training.teacher.outputs import TeacherOutputs
+from simdistill_training.teacher.own_size import at_own_size
 from simdistill_training.teacher.teacher import Teacher, TeacherConfig
 
 SHOWN_KEYS = 12
@@ -25,9 +26,15 @@ class TeacherCheckpointError(ValueError):
 class FrozenTeacher(nn.Module):
     """A teacher in eval mode, without gradients, whatever the module around it does."""
 
-    def __init__(self, teacher: Teacher) -> None:
-        """Freeze a teacher, in place."""
+    def __init__(self, teacher: Teacher, card: ModelCard | None = None) -> None:
+        """Freeze a teacher, in place.
+
+        Args:
+            teacher: The teacher.
+            card: The one it was trained with, where it is given another's images and tables.
+        """
         super().__init__()
+        self._card = card
         self.teacher = teacher.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> FrozenTeacher:
@@ -43,6 +50,8 @@ class FrozenTeacher(nn.Module):
         input_from_bev: Tensor,
     ) -> TeacherOutputs:
         """Return the teacher's maps; see `Teacher.forward`."""
+        if self._card is not None:
+            images, tables, input_from_bev = at_own_size(self._card, images, input_from_bev)
         outputs: TeacherOutputs = self.teacher(images, tables, points, input_from_bev)
         return outputs
 
