@@ -9,6 +9,7 @@ for what comes in, `pipeline.py` for what is done with a snapshot, `outputs.py` 
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -319,10 +320,27 @@ def main(
     """Run the node until it is told to stop."""
     process_end = ProcessEnd()
     process_end.install()
-    node = None
     ended = True
     try:
         rclpy.init(args=arguments)
+        ended = _run(process_end, detector_factory)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    # The middleware's shared memory outlives the process unless the node is gone before.
+    process_end.farewell = None
+    gc.collect()
+    rclpy.try_shutdown()
+    # Not logged: the signal ended the context, and with it /rosout.
+    print("ended" if ended else "ended while a snapshot was in hand", file=sys.stderr)
+    if process_end.is_asked or not ended:
+        end_now()
+
+
+def _run(process_end: ProcessEnd, detector_factory: DetectorFactory) -> bool:
+    """Run a node; return whether its worker ended in time."""
+    node = None
+    ended = True
+    try:
         node = DetectorNode(detector_factory)
         process_end.farewell = node.destroy_node
         executor = SingleThreadedExecutor()
@@ -335,11 +353,7 @@ def main(
         if node is not None:
             ended = node.close(END_TIMEOUT_S)
             node.destroy_node()
-        rclpy.try_shutdown()
-    # Not logged: the signal ended the context, and with it /rosout.
-    print("ended" if ended else "ended while a snapshot was in hand", file=sys.stderr)
-    if process_end.is_asked or not ended:
-        end_now()
+    return ended
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,12 @@ detector_node.main([], {state})
 BUSY = "__import__('hashlib').pbkdf2_hmac('sha256', b'', b'', 10**9)"
 
 
-def run(state: str, domain: int, signals: list[int]) -> tuple[float, int, str]:
+def run(
+    state: str, domain: int, signals: list[int], look: Callable[[int], None] = lambda pid: None
+) -> tuple[float, int, str]:
     """Start the node, send signals once it is in a state; return seconds, status and output.
+
+    Before the signals, `look` is called with the number of the process.
 
     The seconds are from the first signal to the end. Those in which a thread of the node was ready
     to run, but had no processor, are not the node's, so a busy machine changes nothing.
@@ -91,6 +96,7 @@ def run(state: str, domain: int, signals: list[int]) -> tuple[float, int, str]:
             if line.startswith("ready"):
                 break
         time.sleep(0.5)  # from the word to the library call
+        look(process.pid)
         waits_s = processor_waits_s(process.pid)
         started = time.monotonic()
         for number in signals:
@@ -127,3 +133,22 @@ def test_an_impatient_second_signal_changes_nothing(ros_domain: int) -> None:
     assert status == 0, said
     assert "ended\n" in said
     assert seconds < LIMIT_S
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_shared_memory_of_the_middleware_is_left_behind(number: int, ros_domain: int) -> None:
+    def segments() -> set[Path]:
+        return set(Path("/dev/shm").glob("fastdds_*"))
+
+    def look(pid: int) -> None:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        own.update(path for path in segments() - before if str(path) in maps)
+
+    before, own = segments(), set[Path]()
+
+    _, status, said = run("idle", ros_domain, [number], look)
+
+    assert status == 0, said
+    if not own:
+        pytest.skip("the middleware here uses no shared memory of Fast DDS")
+    assert not own & segments()
