@@ -18,7 +18,8 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST
 # Keep image-sized buffers inside the process; glibc would return each one to the kernel.
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-268435456}"
 export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-1073741824}"
-export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-67108864}"
+export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-4194304}"
+export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
 
 # Network threads that wait sleep instead of spinning.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"

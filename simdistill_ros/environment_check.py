@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-MALLOC_VARIABLES = tuple(name for name in PROCESS_ENVIRONMENT if name.startswith("MALLOC_"))
+MALLOC_VARIABLES = tuple(name for name in PROCESS_ENVIRONMENT if name.endswith("_"))  # glibc's
 SMALLEST_SEGMENT_BYTES = 16 * 2**20
 LARGEST_PROFILE_BYTES = 2**20
 
@@ -45,6 +45,12 @@ def environment_findings(
         findings.append(
             f"{', '.join(missing)} not set: every image costs page faults, up to three times the "
             f"processor time; start with {settings}"
+        )
+    if "MALLOC_ARENA_MAX" not in environment:
+        most = PROCESS_ENVIRONMENT["MALLOC_ARENA_MAX"]
+        findings.append(
+            "MALLOC_ARENA_MAX is not set: what one thread frees no other uses, and the process "
+            f"grows for hours; start with MALLOC_ARENA_MAX={most}"
         )
     if not {"OMP_WAIT_POLICY", "OMP_NUM_THREADS"} & set(environment):
         policy = PROCESS_ENVIRONMENT["OMP_WAIT_POLICY"]

@@ -51,8 +51,14 @@ def test_a_missing_profile_matters_to_raw_images_over_fast_dds_only() -> None:
 def test_missing_malloc_settings_are_listed_with_their_values() -> None:
     (finding,) = findings(without("MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"), compressed=True)
 
-    assert "MALLOC_TOP_PAD_=67108864" in finding
+    assert "MALLOC_TOP_PAD_=4194304" in finding
     assert "MALLOC_MMAP_THRESHOLD_" not in finding
+
+
+def test_heaps_of_single_threads_are_mentioned() -> None:
+    (finding,) = findings(without("MALLOC_ARENA_MAX"), compressed=True)
+
+    assert "MALLOC_ARENA_MAX=2" in finding
 
 
 def test_spinning_network_threads_are_mentioned_unless_their_number_is_chosen() -> None:

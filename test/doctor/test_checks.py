@@ -38,6 +38,7 @@ GOOD_MACHINE = Machine(
         "MALLOC_MMAP_THRESHOLD_": "1",
         "MALLOC_TRIM_THRESHOLD_": "1",
         "MALLOC_TOP_PAD_": "1",
+        "MALLOC_ARENA_MAX": "1",
     },
     rmw="rmw_fastrtps_cpp",
 )
