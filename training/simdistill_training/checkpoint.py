@@ -17,6 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn import functional
 
 from simdistill_ros.core.model_card import (
     ModelCard,
@@ -38,6 +39,7 @@ from simdistill_training.strict import config_from_dict
 LAST_CHECKPOINT = "last.ckpt"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "model.yaml"
+POSITIONS = ("embedding_u", "embedding_v")  # learnt, one row for each column or row of a map
 
 State = dict[str, Tensor]
 
@@ -142,7 +144,25 @@ def start_weights(network: nn.Module, start: StartConfig, card: ModelCard) -> No
         if source.suffix == ".safetensors":
             load_parts(network, load_file(source), source)
         else:
-            load_weights(network, _whole_network(source), source)
+            state = with_positions_of(network, _whole_network(source))
+            load_weights(network, state, source)
+
+
+def with_positions_of(network: nn.Module, state: Mapping[str, Tensor]) -> State:
+    """Return weights whose learnt positions fit a network with maps of another size.
+
+    A network that is trained on with larger images differs from what it was in nothing else.
+    """
+    own = network.state_dict()
+    fitted = dict(state)
+    for key, values in state.items():
+        size = own[key].shape if key in own else values.shape
+        if key.endswith(POSITIONS) and values.shape != size and values.shape[1:] == size[1:]:
+            columns = values.float().T[None]
+            fitted[key] = functional.interpolate(
+                columns, size=size[0], mode="linear", align_corners=False
+            )[0].T.to(values.dtype)
+    return fitted
 
 
 def load_parts(network: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A student may look at more, or fewer, pixels than the teacher that it learns from."""
+"""A student may look at more, or fewer, pixels than its teacher, or than it did before."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from simdistill_ros.core.model_card import model_card_from_dict
-from simdistill_training.checkpoint import plain_card
+from simdistill_training.checkpoint import load_weights, plain_card, with_positions_of
 from simdistill_training.data.build import open_index, training_dataset, training_loader
-from simdistill_training.networks import run_teacher
+from simdistill_training.networks import build_network, run_teacher
 from simdistill_training.teacher.own_size import at_own_size
 from simdistill_training.train import build_module
 
@@ -73,3 +73,22 @@ def test_a_teacher_whose_images_show_something_else_is_refused(taught, card):
     data["image"]["input_hw"][0] -= 32
     with pytest.raises(ValueError, match="differs in image, in more than its scale"):
         build_module(taught, model_card_from_dict(data))
+
+
+def test_training_goes_on_with_larger_images_at_the_same_places(experiment_named, card):
+    experiment = experiment_named("student-baseline-tiny")
+    small, large = (build_network(experiment, c) for c in (card, larger(card)))
+    state = small.state_dict()
+    positions = [key for key in state if state[key].shape != large.state_dict()[key].shape]
+    assert [key.rsplit(".", 1)[1] for key in positions] == ["embedding_u", "embedding_v"]
+    for key in positions:
+        state[key] = torch.arange(len(state[key]))[:, None].expand(state[key].shape).float()
+
+    load_weights(large, with_positions_of(large, state), "a run")
+
+    for key, values in large.state_dict().items():
+        expected = state[key]
+        if key in positions:  # pixel 0 is as wide as the new pixels 0 and 1
+            places = (torch.arange(len(values)) + 0.5) / 2 - 0.5
+            expected = places.clamp(0, len(state[key]) - 1)[:, None].expand(values.shape)
+        torch.testing.assert_close(values, expected)
