@@ -108,10 +108,10 @@ class CameraInputs:
         self._infos.clear()
 
     def after_round(self) -> None:
-        """Poll where it is time; not while a set that was just handed over is begun."""
-        if self._has_handed_over:
-            self._has_handed_over = False
-        elif time.monotonic_ns() >= self._next_poll_ns:
+        """Poll where it is time; while a set that was just handed over is begun, it may wait."""
+        patience_ns = POLL_NS if self._has_handed_over else 0  # every round may hand one over
+        self._has_handed_over = False
+        if time.monotonic_ns() >= self._next_poll_ns + patience_ns:
             self.poll()
 
     def poll(self) -> None:

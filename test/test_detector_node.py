@@ -180,3 +180,26 @@ def test_the_message_filters_policy_detects_too(bench: RigBench) -> None:
     bench.calibrate()
 
     assert len(bench.detect_one().detections) == 1
+
+
+def test_the_node_polls_also_when_every_round_of_messages_completes_a_set(
+    bench: RigBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.start()
+    assert bench.node is not None
+    inputs = bench.node._inputs
+    assert inputs is not None
+    polls: list[int] = []
+    now_ns = [10**12]
+    monkeypatch.setattr("simdistill_ros.camera_inputs.time.monotonic_ns", lambda: now_ns[0])
+    bench.node._message_thread.stop()
+    bench.node._message_thread = None
+    poll = inputs.poll
+    monkeypatch.setattr(inputs, "poll", lambda: (polls.append(now_ns[0]), poll()))
+
+    for _ in range(10):  # at 12 Hz
+        now_ns[0] += 83_000_000
+        inputs._has_handed_over = True
+        inputs.after_round()
+
+    assert 3 <= len(polls) <= 5
