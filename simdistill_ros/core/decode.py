@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simdistill_ros.core.boxes import Detections
-from simdistill_ros.core.frames import FloatArray, wrap_angle
+from simdistill_ros.core.frames import FloatArray, angles_of, wrap_angle
 from simdistill_ros.core.model_card import ModelCard
 from simdistill_ros.core.model_card_parts import CircleNmsCard, DecodeCard, TaskCard
 from simdistill_ros.core.suppression import IndexArray, circle_nms, rotated_nms_of_groups
@@ -206,7 +206,7 @@ def _boxes_at(cells: _Cells, card: ModelCard) -> tuple[FloatArray, FloatArray, F
     """Return centres (M, 3), sizes (M, 3) and yaws (M,) of the boxes at cells."""
     values = cells.values
     sizes = np.exp(values[3:6].T)
-    yaws = np.arctan2(values[6], values[7])
+    yaws = angles_of(values[6], values[7])
     if card.legacy.lidar_box_convention:
         sizes = sizes[:, [1, 0, 2]]
         yaws = wrap_angle(-yaws - np.pi / 2)

@@ -156,6 +156,23 @@ def test_candidates_are_those_of_the_whole_map_of_scores(card_data, window, thre
     assert np.array_equal(boxes.scores, expected)
 
 
+def test_headings_have_the_same_bits_wherever_the_maps_lie_in_memory(card_data):
+    card = model_card_from_dict(card_data)
+    rng = np.random.default_rng(0)
+    maps = empty_maps(card)
+    for task in maps:
+        for name, values in task.items():
+            task[name] = rng.normal(size=values.shape, scale=0.9).astype(np.float32)
+    expected, _ = candidates(maps, card, card.tasks, stamp_ns=0, score_threshold=0.3)
+    assert len(expected) > 100
+    elsewhere = []
+    for _ in range(1000):
+        elsewhere.append(np.zeros(int(rng.integers(1, 9000)), dtype=np.uint8))
+        moved = [{name: values.copy() for name, values in task.items()} for task in maps]
+        boxes, _ = candidates(moved, card, card.tasks, stamp_ns=0, score_threshold=0.3)
+        np.testing.assert_array_equal(boxes.yaws_rad, expected.yaws_rad)
+
+
 def test_boxes_outside_the_centre_range_are_dropped(card_data):
     card_data["decode"]["center_x_m"] = [-5.0, 61.2]
     card = model_card_from_dict(card_data)

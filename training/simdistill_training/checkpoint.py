@@ -17,7 +17,6 @@ import torch
 import yaml
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from simdistill_ros.core.model_card import (
     ModelCard,
@@ -34,14 +33,12 @@ from simdistill_ros.core.network.reference_keys import EFFICIENTNET_LITE0, renam
 from simdistill_ros.core.network.resnet import ResNet
 from simdistill_ros.core.network.swin import SwinTransformer
 from simdistill_training.config import ExperimentConfig, StartConfig
+from simdistill_training.start_sizes import State, fitted
 from simdistill_training.strict import config_from_dict
 
 LAST_CHECKPOINT = "last.ckpt"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "model.yaml"
-POSITIONS = ("embedding_u", "embedding_v")  # learnt, one row for each column or row of a map
-
-State = dict[str, Tensor]
 
 
 class CheckpointError(ValueError):
@@ -144,25 +141,9 @@ def start_weights(network: nn.Module, start: StartConfig, card: ModelCard) -> No
         if source.suffix == ".safetensors":
             load_parts(network, load_file(source), source)
         else:
-            state = with_positions_of(network, _whole_network(source))
+            state, given = _whole_network(source)
+            state = fitted(network, state, own=card.lift.depth, given=given.lift.depth)
             load_weights(network, state, source)
-
-
-def with_positions_of(network: nn.Module, state: Mapping[str, Tensor]) -> State:
-    """Return weights whose learnt positions fit a network with maps of another size.
-
-    A network that is trained on with larger images differs from what it was in nothing else.
-    """
-    own = network.state_dict()
-    fitted = dict(state)
-    for key, values in state.items():
-        size = own[key].shape if key in own else values.shape
-        if key.endswith(POSITIONS) and values.shape != size and values.shape[1:] == size[1:]:
-            columns = values.float().T[None]
-            fitted[key] = functional.interpolate(
-                columns, size=size[0], mode="linear", align_corners=False
-            )[0].T.to(values.dtype)
-    return fitted
 
 
 def load_parts(network: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
@@ -179,13 +160,16 @@ def load_parts(network: nn.Module, state: Mapping[str, Tensor], source: Path) ->
         load_weights(part, part_of_state(state, f"{name}."), f"{source}, {name}")
 
 
-def _whole_network(source: Path) -> State:
+def _whole_network(source: Path) -> tuple[State, ModelCard]:
+    """Return the weights of a model package or a run, and the card they were made with."""
     if (source / CARD_FILE).is_file():
-        path = load_model_card(source).verified_weights()
+        card = load_model_card(source)
+        path = card.verified_weights()
         if path is None:
             raise CheckpointError(f"{source}: the model package has no weights")
-        return dict(load_file(path))
-    return load_checkpoint(source).network
+        return dict(load_file(path)), card
+    checkpoint = load_checkpoint(source)
+    return checkpoint.network, checkpoint.card
 
 
 def imagenet_weights(card: ModelCard) -> State:

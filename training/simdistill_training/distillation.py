@@ -37,6 +37,7 @@ from simdistill_training.imitation import (
     class_imitation,
     distillation_mask,
     feature_loss,
+    largest_inside,
 )
 from simdistill_training.losses import HeadMaps
 from simdistill_training.targets import TaskTargets, object_mask
@@ -108,7 +109,8 @@ class Distiller(nn.Module):
         }
         for name, adapter in self.adapters.items():
             term: FeatureTerm = getattr(self.config, name)
-            adapted, truth = adapter(pairs[name][0]).float(), pairs[name][1].detach().float()
+            truth = pairs[name][1].detach().float()
+            adapted = _as_coarse_as(truth, adapter(pairs[name][0]).float())
             if name == "cmd" and self.config.legacy.cmd_over_all_elements:
                 mask = _resized(object_mask(targets, clipped=False), adapted)
                 loss = legacy_losses.masked_feature_loss(adapted, truth, mask)
@@ -143,11 +145,16 @@ class Distiller(nn.Module):
         }
 
 
+def _as_coarse_as(truth: Tensor, maps: Tensor) -> Tensor:
+    """Return a student's maps with the teacher's cells; a coarser cell takes the mean inside."""
+    if maps.shape[-2:] == truth.shape[-2:]:
+        return maps
+    return functional.adaptive_avg_pool2d(maps, (truth.shape[-2], truth.shape[-1]))
+
+
 def _resized(mask: Tensor, maps: Tensor) -> Tensor:
     """Return the mask at the maps' size; a coarser cell takes the largest value inside."""
-    if mask.shape[-2:] == maps.shape[-2:]:
-        return mask
-    return functional.adaptive_max_pool2d(mask, maps.shape[-2:])
+    return largest_inside(mask, maps.shape[-2:])
 
 
 def _adapter(name: str, kind: AdapterKind, in_channels: int, out_channels: int) -> nn.Module:

@@ -35,7 +35,16 @@ def distillation_mask(
         return objects
     best = [maps["heatmap"].detach().float().amax(1, keepdim=True) for maps in teacher_heads]
     scores = torch.stack(best).amax(0).sigmoid()
-    return scores if kind == "teacher" else torch.maximum(objects, scores)
+    if kind == "teacher":
+        return scores
+    return torch.maximum(largest_inside(objects, scores.shape[-2:]), scores)
+
+
+def largest_inside(maps: Tensor, shape_xy: Sequence[int]) -> Tensor:
+    """Return maps (B, C, X, Y) with the cells of another shape, each the largest value inside."""
+    if tuple(maps.shape[-2:]) == tuple(shape_xy):
+        return maps
+    return functional.adaptive_max_pool2d(maps, tuple(shape_xy))
 
 
 def feature_loss(student: Tensor, teacher: Tensor, mask: Tensor, term: FeatureTerm) -> Tensor:
@@ -84,10 +93,11 @@ def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> 
 def class_imitation(student: HeadMaps, teacher: HeadMaps, beta: float) -> Tensor:
     """Return the quality focal loss of all heatmaps on logits, per positive cell of the teacher.
 
-    The target of each cell is the teacher's score; the loss is zero where both agree.
+    The target of each cell is the teacher's score; the loss is zero where both agree. Of finer
+    cells the highest score inside the teacher's counts.
     """
-    logits = _joined_heatmaps(student)
     quality = _joined_heatmaps(teacher).detach().sigmoid()
+    logits = largest_inside(_joined_heatmaps(student), quality.shape[-2:])
     entropy = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")
     loss = entropy * (logits.sigmoid() - quality).abs() ** beta
     positives = summed_over_processes((quality > POSITIVE_SCORE).sum().float())

@@ -37,7 +37,7 @@ from simdistill_training.data.build import (
     training_dataset,
     training_loader,
 )
-from simdistill_training.distillation import Distiller
+from simdistill_training.distillation import DistillationConfig, Distiller
 from simdistill_training.environment import environment
 from simdistill_training.evaluate import RecordMaker
 from simdistill_training.module import ExperimentModule, Validation
@@ -52,13 +52,13 @@ from simdistill_training.pictures import TrainingPictures
 from simdistill_training.strict import config_as_dict
 from simdistill_training.teacher.cache import TeacherCache, cache_folder
 from simdistill_training.teacher.frozen import FrozenTeacher
-from simdistill_training.teacher.own_size import shows_the_same
+from simdistill_training.teacher.own_size import covers_the_same, shows_the_same
 from simdistill_training.teacher.teacher import Teacher
 
 LOGGER = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
-# What a teacher and its student must have in common, besides what their images show.
-SHARED_CARD_PARTS = ("cameras", "bev", "tasks", "legacy")
+# What a teacher and its student must have in common, besides what they see and where.
+SHARED_CARD_PARTS = ("cameras", "tasks", "legacy")
 
 
 @dataclass(frozen=True)
@@ -216,19 +216,38 @@ def load_frozen_teacher(experiment: ExperimentConfig, card: ModelCard) -> Frozen
     other = [n for n in SHARED_CARD_PARTS if getattr(theirs, n) != getattr(card, n)]
     if not shows_the_same(theirs.image, card.image):
         other.append("image, in more than its scale")
-    if theirs.compensated_shape_xy != card.compensated_shape_xy:
-        other.append("lift.downsample_strides")
+    if not covers_the_same(card, theirs):
+        other.append("bev, lift.downsample_strides or bev_encoder, in more than finer cells")
     if other:
         raise ValueError(
             f"{checkpoint.file}: expected a teacher for the student's card {card.name}, "
             f"but its card {theirs.name} differs in {', '.join(other)}"
         )
-    same_tables = theirs.image == card.image and _lift_of(theirs) == _lift_of(card)
+    terms = experiment.distillation
+    if terms is not None and theirs.head_shape_xy != card.head_shape_xy:
+        _refuse_boxes_of_other_cells(terms)
+    same_tables = theirs.image == card.image and _lifted_to(theirs) == _lifted_to(card)
     return FrozenTeacher(teacher, None if same_tables else theirs)
 
 
-def _lift_of(card: ModelCard) -> tuple[object, ...]:
-    return card.lift.stride, card.lift.depth_bins
+def _refuse_boxes_of_other_cells(terms: DistillationConfig) -> None:
+    """Check that no term compares boxes, which are said from the cell they lie in."""
+    prediction = terms.mmd_prediction
+    asked = {
+        "mmd_prediction.box_weight": prediction.enabled and prediction.box_weight > 0,
+        "legacy.prediction_as_published": prediction.enabled
+        and terms.legacy.prediction_as_published,
+    }
+    if any(asked.values()):
+        names = ", ".join(name for name, is_asked in asked.items() if is_asked)
+        raise ValueError(
+            f"distillation: expected no {names}, because the student's cells are finer than the "
+            "teacher's and boxes are said from their cell; set it to 0 or false"
+        )
+
+
+def _lifted_to(card: ModelCard) -> tuple[object, ...]:
+    return card.lift.stride, card.lift.depth_bins, card.bev
 
 
 def make_trainer(experiment: ExperimentConfig, folder: Path, machine: Machine) -> Trainer:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A teacher whose images or depths are not its student's: the view is resampled and lifted for it.
+"""A teacher whose images, depths or cells are not its student's: the view is lifted anew for it.
 
-What a student learns lies in the BEV, where both have the same cells; how many pixels each looks at
-is its own affair.
+What a student learns lies in the BEV; how many pixels each looks at is its own affair. Its cells
+may be finer than its teacher's: they are then compared where the teacher has some.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from simdistill_ros.core.camera import scale_matrix
 from simdistill_ros.core.frames import FloatArray
 from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard
-from simdistill_ros.core.model_card_parts import ImageCard
+from simdistill_ros.core.model_card_parts import BevCard, ImageCard
 from simdistill_ros.core.network.view_transform import BatchedPoolingTables, batch_tables
 
 
@@ -28,6 +28,25 @@ def shows_the_same(ours: ImageCard, theirs: ImageCard) -> bool:
         for our_px, their_px in zip(ours.input_hw, theirs.input_hw, strict=True)
     )
     return is_proportional and ours.model_copy(update=sizes) == theirs
+
+
+def covers_the_same(ours: ModelCard, theirs: ModelCard) -> bool:
+    """Tell whether a student's maps cover the ground of a teacher's, with cells as fine or finer.
+
+    All maps are finer by the same whole number.
+    """
+    if _without_cells(ours.bev) != _without_cells(theirs.bev):
+        return False
+    finer = [
+        divmod(own, given)
+        for maps in ("compensated_shape_xy", "head_shape_xy")
+        for own, given in zip(getattr(ours, maps), getattr(theirs, maps), strict=True)
+    ]
+    return len(set(finer)) == 1 and finer[0][0] >= 1 and finer[0][1] == 0
+
+
+def _without_cells(bev: BevCard) -> BevCard:
+    return bev.model_copy(update={"cell_m": 1.0})
 
 
 def at_own_size(
