@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Necks: fuse feature maps of several strides into one map of the finest stride.
 
+A neck made for fewer maps than it is given fuses the coarsest.
+
 `ConcatNeck` (images) and `ConcatBevNeck` (BEV) are the published forms; `SumNeck` adds 1x1 laterals
 instead of convolving wide concatenations, which costs a tenth on a CPU.
 """
@@ -41,6 +43,7 @@ class ConcatNeck(nn.Module):
 
     def fused_levels(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """Return the fused maps, finest first, one fewer than `levels`."""
+        levels = levels[-1 - len(self.laterals) :]
         coarse, fused = levels[-1], list[Tensor]()
         for level in reversed(range(len(self.laterals))):
             size = levels[level].shape[-2:]
@@ -91,6 +94,7 @@ class SumNeck(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Return the fused map (B, channels, Hf, Wf) at the first level's size."""
+        levels = levels[-len(self.laterals) :]
         fused: Tensor = self.laterals[-1](levels[-1])
         for level, lateral in zip(reversed(levels[:-1]), list(self.laterals)[-2::-1], strict=True):
             size = level.shape[-2:]

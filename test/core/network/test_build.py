@@ -105,6 +105,20 @@ def test_every_encoder_and_neck_runs(small_data, small_tables, encoder, neck):
     assert tasks[0]["reg"].shape == (1, 2, *card.head_shape_xy)
 
 
+@pytest.mark.parametrize("neck", ["concat", "sum"])
+def test_a_network_may_lift_the_map_of_stride_16(small_data, neck):
+    small_data["neck"] = {"kind": neck, "channels": 16}
+    small_data["lift"]["stride"] = 16
+    card = model_card_from_dict(small_data)
+    network = build_student(card).eval().image_network
+    images = torch.randn(1, 2, 3, 32, 64)
+    with torch.no_grad():
+        lifted = network(images)
+        levels = network.encoder(images.flatten(0, 1))
+        assert torch.equal(network.neck(levels), network.neck(levels[1:]))
+    assert lifted.context_lidar.shape == (1, 2, 2, 4, card.lift.context_channels)
+
+
 def test_weights_come_from_the_file_of_the_card(small_data, tmp_path):
     trained = build_student(model_card_from_dict(small_data | {"init_seed": 5}))
     path = tmp_path / "weights.safetensors"
