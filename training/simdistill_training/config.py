@@ -78,7 +78,7 @@ class StartConfig:
             a safetensors file with the encoder's weights.
         weights: A run or a model package to start the whole network from, or a safetensors file
             with some of its parts, such as converted ones of a published teacher; "" for none.
-            Whole networks may have seen images of another size.
+            Whole networks may have seen images, depths and cells of other sizes, see `start_sizes`.
         inherited: Parts that begin with the teacher's weights, keys of `INHERITABLE`; they are
             trained on like the others.
         frozen_encoder_blocks: First blocks of the encoder that are not trained.

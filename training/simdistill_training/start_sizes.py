@@ -45,7 +45,9 @@ def with_levels_of(network: nn.Module, state: Mapping[str, Tensor]) -> State:
         if not (isinstance(neck, SumNeck) and name.endswith("image_network.neck")):
             continue
         prefix = f"{name}.laterals."
-        given = {key: key.removeprefix(prefix).partition(".") for key in state if prefix in key}
+        given = {
+            key: key.removeprefix(prefix).partition(".") for key in state if key.startswith(prefix)
+        }
         levels = 1 + max((int(level) for level, _, _ in given.values()), default=-1)
         left_out = max(0, levels - len(neck.laterals))
         if left_out:

@@ -57,6 +57,27 @@ def teacher(small_card) -> TeacherOutputs:
     return TeacherOutputs(*maps, random_heads(small_card, 4))
 
 
+def test_finer_maps_are_compared_as_means_and_finer_scores_as_the_highest(
+    student, teacher, targets
+):
+    config = DistillationConfig(mmd_prediction=PredictionTerm(box_weight=0.0))
+    distiller = Distiller(replace(config, cmd=OFF), STUDENT, TEACHER).eval()
+    maps, heads = student
+    sign = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(16, 16)
+    below = torch.tensor([[0.0, 3.0], [1.0, 2.0]]).repeat(16, 16)
+
+    def finer(values):
+        return values.detach().repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    fine_maps = BevFeatures(*(finer(values) + sign for values in maps))
+    fine_heads = [{"heatmap": finer(task["heatmap"]) - below} for task in heads]
+    expected = distiller(*student, teacher, targets)
+    losses = distiller(fine_maps, fine_heads, teacher, targets)
+    # These adapters are linear: the mean of adapted cells is the adapted mean.
+    for name in ("imd", "mmd_feature", "mmd_prediction/classes"):
+        torch.testing.assert_close(losses[name], expected[name])
+
+
 def tensors_of(maps, heads):
     return [*maps, *(value for task in heads for value in task.values())]
 
