@@ -8,6 +8,7 @@ at a coarser map leaves out what was made for the finer ones.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,11 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from simdistill_ros.core.lift_geometry import DepthBins
-from simdistill_ros.core.network.feature_pyramid import SumNeck
 from simdistill_ros.core.network.view_transform import LiftHead
 
 State = dict[str, Tensor]
 POSITIONS = ("embedding_u", "embedding_v")
+# A part of an image neck that belongs to one of the encoder's maps, 0 being the finest.
+NECK_LEVEL = re.compile(
+    r"(?P<neck>image_network\.neck\.(?:laterals|outputs)\.)(?P<level>\d+)(?P<rest>\..+)"
+)
 
 
 def fitted(
@@ -39,25 +43,21 @@ def fitted(
 
 
 def with_levels_of(network: nn.Module, state: Mapping[str, Tensor]) -> State:
-    """Return weights whose image neck has no laterals of maps that the network does not lift."""
-    result = dict(state)
-    for name, neck in network.named_modules():
-        if not (isinstance(neck, SumNeck) and name.endswith("image_network.neck")):
-            continue
-        prefix = f"{name}.laterals."
-        given = {
-            key: key.removeprefix(prefix).partition(".") for key in state if key.startswith(prefix)
-        }
-        levels = 1 + max((int(level) for level, _, _ in given.values()), default=-1)
-        left_out = max(0, levels - len(neck.laterals))
-        if left_out:
-            result = {key: values for key, values in result.items() if key not in given}
-            result |= {
-                f"{prefix}{int(level) - left_out}.{rest}": state[key]
-                for key, (level, _, rest) in given.items()
-                if int(level) >= left_out
-            }
+    """Return weights whose image neck has no parts for maps finer than the network lifts."""
+    left_out = _levels(state) - _levels(network.state_dict())
+    result: State = {}
+    for key, values in state.items():
+        part = NECK_LEVEL.fullmatch(key)
+        if part is None or left_out <= 0:
+            result[key] = values
+        elif (level := int(part["level"]) - left_out) >= 0:
+            result[f"{part['neck']}{level}{part['rest']}"] = values
     return result
+
+
+def _levels(state: Mapping[str, Tensor]) -> int:
+    parts = (NECK_LEVEL.fullmatch(key) for key in state)
+    return 1 + max((int(part["level"]) for part in parts if part), default=-1)
 
 
 def with_positions_of(network: nn.Module, state: Mapping[str, Tensor]) -> State:

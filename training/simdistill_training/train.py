@@ -232,14 +232,14 @@ def load_frozen_teacher(experiment: ExperimentConfig, card: ModelCard) -> Frozen
 
 def _refuse_boxes_of_other_cells(terms: DistillationConfig) -> None:
     """Check that no term compares boxes, which are said from the cell they lie in."""
-    prediction = terms.mmd_prediction
+    if not terms.mmd_prediction.enabled:
+        return
     asked = {
-        "mmd_prediction.box_weight": prediction.enabled and prediction.box_weight > 0,
-        "legacy.prediction_as_published": prediction.enabled
-        and terms.legacy.prediction_as_published,
+        "mmd_prediction.box_weight": terms.mmd_prediction.box_weight > 0,
+        "legacy.prediction_as_published": terms.legacy.prediction_as_published,
     }
-    if any(asked.values()):
-        names = ", ".join(name for name, is_asked in asked.items() if is_asked)
+    names = ", ".join(name for name, is_asked in asked.items() if is_asked)
+    if names:
         raise ValueError(
             f"distillation: expected no {names}, because the student's cells are finer than the "
             "teacher's and boxes are said from their cell; set it to 0 or false"

@@ -18,7 +18,7 @@ from simdistill_training.checkpoint import (
 )
 from simdistill_training.data.build import open_index, training_dataset, training_loader
 from simdistill_training.networks import build_network, run_teacher
-from simdistill_training.start_sizes import with_positions_of
+from simdistill_training.start_sizes import fitted, with_positions_of
 from simdistill_training.teacher.own_size import at_own_size
 from simdistill_training.train import build_module
 
@@ -164,6 +164,24 @@ def test_training_goes_on_with_other_depths_cells_and_a_coarser_map(
     ):
         if ours.shape == theirs.shape:
             torch.testing.assert_close(ours, theirs)
+
+
+def test_a_published_neck_goes_on_at_a_coarser_map_too(experiment_named, card):
+    experiment = experiment_named("student-baseline-tiny")
+    data = plain_card(card)
+    data["neck"]["kind"] = "concat"
+    fine = model_card_from_dict(data)
+    data["lift"]["stride"] = 16
+    coarse = model_card_from_dict(data)
+    before, after = (build_network(experiment, each) for each in (fine, coarse))
+    depths = card.lift.depth
+
+    load_weights(after, fitted(after, before.state_dict(), own=depths, given=depths), "a run")
+
+    old, new = before.image_network.neck, after.image_network.neck
+    assert (len(old.laterals), len(new.laterals)) == (2, 1)
+    torch.testing.assert_close(new.laterals[0].conv.weight, old.laterals[1].conv.weight)
+    torch.testing.assert_close(new.outputs[0].conv.weight, old.outputs[1].conv.weight)
 
 
 def test_weights_of_other_channels_are_still_refused(experiment_named, card, tmp_path):
