@@ -32,16 +32,8 @@ from simdistill_ros.core.lift_geometry import PoolingTables
 from simdistill_ros.core.model_card import ModelCard, load_model_card
 from simdistill_ros.core.network.build import load_student
 from simdistill_ros.core.network.view_transform import batch_tables
+from simdistill_ros.process_environment import PROCESS_ENVIRONMENT
 from simdistill_ros.resources import model_folder
-
-# What the launchers set for ours; a user's own process has none of it.
-SET_BY_LAUNCHERS = (
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TRIM_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-    "MALLOC_ARENA_MAX",
-    "OMP_WAIT_POLICY",
-)
 
 
 class TextbookBackend:
@@ -79,7 +71,8 @@ class TextbookProcess:
         """Start the process with the environment of a user who has set nothing."""
         self.name = name
         self.times_ms: dict[str, list[float]] = {}
-        environment = {k: v for k, v in os.environ.items() if k not in SET_BY_LAUNCHERS}
+        # What the launchers set for ours, a user's own process has none of.
+        environment = {k: v for k, v in os.environ.items() if k not in PROCESS_ENVIRONMENT}
         command = [sys.executable, "-m", "benchmarks.textbook_detector", model, str(threads)]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
