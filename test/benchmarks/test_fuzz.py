@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -53,6 +54,12 @@ def test_wrong_acceptance_undocumented_exceptions_and_slow_cases_are_findings(mo
         assert words in tally.findings[0]["what"]
 
 
+def abort():
+    """End this process as a crash does, without pytest's page of stack traces."""
+    faulthandler.disable()
+    os.abort()
+
+
 def forked(case, count, monkeypatch):
     monkeypatch.setattr("benchmarks.fuzz.forks.BATCH", 10)
     return run_forked(lambda progress: {"case": (lambda draw: case(draw, progress), 1.0)}, 1, count)
@@ -61,7 +68,7 @@ def forked(case, count, monkeypatch):
 def test_a_case_that_ends_its_process_is_found_by_number_and_the_others_still_run(monkeypatch):
     def dies(draw, progress):
         if progress.read()[0] == 13:
-            os.abort()
+            abort()
         return "used"
 
     tally, crashes = forked(dies, 30, monkeypatch)
@@ -75,7 +82,7 @@ def test_a_crash_of_the_middleware_is_told_apart(monkeypatch):
     def dies(draw, progress):
         progress.in_middleware(True)
         if progress.read()[0] == 3:
-            os.abort()
+            abort()
         progress.in_middleware(False)
         return "used"
 

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -28,19 +27,6 @@ from simdistill_ros.core.snapshot import Snapshot, View
 
 K = np.array([[90.0, 0.0, 79.5], [0.0, 90.0, 40.0], [0.0, 0.0, 1.0]])
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-
-
-@pytest.fixture
-def card_data(models_folder) -> dict[str, Any]:
-    """Return `tiny` with two cameras, 32 x 64 pixels and a 16 x 16 map."""
-    data = yaml.safe_load((models_folder / "tiny" / "model.yaml").read_text())
-    data["cameras"] = ["front", "back"]
-    data["image"] |= {"input_hw": [32, 64], "resized_width_px": 72}
-    data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 12.0, "step_m": 1.0}
-    data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-12.8, 12.8]}
-    data["decode"] |= {"max_candidates": 60, "score_threshold": 0.05}
-    data["weights"] = None
-    return data
 
 
 def snapshot_of(card: ModelCard, seed: int = 0, **calibration: Any) -> Snapshot:
@@ -158,15 +144,6 @@ def test_the_watch_for_what_cannot_be_recorded_sees_it(forbidden) -> None:
         forbidden(torch.ones(2, 2))
 
 
-@pytest.mark.parametrize(
-    "encoder",
-    [
-        {"kind": "efficientnet_lite0"},
-        {"kind": "resnet", "depths": [1, 1, 1, 1], "base_channels": 4},
-        {"kind": "swin", "embed_channels": 8, "depths": [2, 2, 2, 2], "heads": [1, 2, 2, 2],
-         "window": 3, "mlp_ratio": 2, "drop_path": 0.0},
-    ],
-)  # fmt: skip
 def test_a_frame_does_nothing_that_a_cuda_graph_cannot_record(
     card_data, encoder: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
