@@ -30,7 +30,7 @@ ARGUMENTS = (
     ("limit", "", "only the first keyframes of each scene; empty: all", None),
     ("bag", "", "bag, or folder of bags, to play; empty: made from the dataroot", None),
     ("out", "out/replay", "folder for the results", None),
-    ("model", "", "folder or name of the model; empty: micro", None),
+    ("model", "", "folder or name of the model; empty: small", None),
     ("device", "cpu", "device of the network", ["cpu", "cuda"]),
     ("mode", "step", "step waits for every answer, realtime does not", ["step", "realtime"]),
     ("input", "compressed", "what the cameras publish", ["compressed", "raw"]),

@@ -140,7 +140,7 @@ class _Spec:
 _SPECS = (
     _Spec("autostart", True, "Configure and activate at start-up, without a lifecycle manager",
           read_at="start"),
-    _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `micro`"),
+    _Spec("model.path", "", "Folder of the model package (model.yaml and weights); empty: `small`"),
     _Spec("backend", "auto", "What runs the network; auto: the best that passes its self-test",
           choices=("auto", "tensorrt", "torch", "onnxruntime")),
     _Spec("precision", "auto", "Arithmetic; auto: the fastest that the model package has",

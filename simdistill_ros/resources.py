@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = "simdistill_ros"
-DEFAULT_MODEL = "micro"
+DEFAULT_MODEL = "small"
 
 
 def share_folder() -> Path:

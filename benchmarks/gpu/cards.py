@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CARDS_FILE = Path(__file__).with_name("cards.json")
 MODELS = Path(__file__).resolve().parents[2] / "models"
 # What a GPU run measures, the paper's model first.
-NAMES = ("swint-256x704", "tiny", "r50-256x704")
+NAMES = ("swint-256x704", "tiny", "r50-256x704", "small")
 
 
 def card_of(name: str, *, quick: bool = False) -> ModelCard:

@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder for the results")
     add("--params", type=Path, action="append", default=[], metavar="FILE",
         help="the node's parameter file; several: later ones win")  # fmt: skip
-    add("--model", default="", help="name or folder of the model (default: the file's, or micro)")
+    add("--model", default="", help="name or folder of the model (default: the file's, or small)")
     add("--device", default="", help="device of the network (default: the file's, or cpu)")
     add("--score-threshold", type=float, help="boxes below are left out (default: the file's)")
     add("--threads", type=int, help="of PyTorch in each process")

@@ -204,7 +204,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--sweeps", choices=("none", "lidar", "all"), default=default.sweeps,
         help="'all': 12 Hz cameras and 20 Hz LiDAR in the bag; six times the work")  # fmt: skip
     add("--seed", type=int, default=default.seed, help="another seed is another town")
-    add("--model", default=default.model, help="name or folder of the model (default: micro)")
+    add("--model", default=default.model, help="name or folder of the model (default: small)")
     add("--device", default=default.device, help="default %(default)s")
     add("--pictures", type=int, help="at most so many of each kind (default: all)")
     add("--short", action="store_true", help="small sizes: about a minute")

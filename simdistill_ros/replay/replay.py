@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for the results")
     add("--bag", type=Path, help="play this bag (or folder of bags) instead of making one")
-    add("--model", default="", help="name or folder of the model (default: micro)")
+    add("--model", default="", help="name or folder of the model (default: small)")
     add("--device", default="cpu", help="device of the network (default %(default)s)")
     add("--oracle", action="store_true", help="ground truth in place of the network")
     add("--external-node", metavar="NAME", help="play against this running, active detector")

@@ -10,7 +10,7 @@ import yaml
 from simdistill_ros.core.boxes import NUSCENES_CLASSES
 from simdistill_ros.core.model_card import ModelCardError, load_model_card, model_card_from_dict
 
-SHIPPED = ("micro", "tiny", "swint-256x704", "r50-256x704")
+SHIPPED = ("small", "tiny", "swint-256x704", "r50-256x704")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_card_is_found_in_its_folder_and_by_its_file(models_folder):
         ("encoder.depths", [1, 1, 1, 1], "encoder.depths: Extra inputs"),
         ("encoder.kind", "vgg", "encoder"),
         ("tasks.1.nms.iou", "0.2", "tasks.1.nms.iou: Input should be a valid number"),
-        ("tasks.5.nms.scale", [1.0], "tasks.5: .*nms.scale: expected 2 factors, got 1"),
+        ("tasks.1.nms.scale", [1.0], "tasks.1: .*nms.scale: expected 2 factors, got 1"),
         ("tasks.1.classes", ["car"], "tasks"),
         ("image.input_hw", [130, 352], "image.input_hw: expected multiples of lift.stride 8"),
         ("image.resized_width_px", 300, "image: .*at least the input width 352, got 300"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,32 +93,58 @@ def write_graphs(card: ModelCard, image_file: Path, bev_file: Path) -> None:
     write_bev_graph(student, card, bev_file)
 
 
-def exportable_student(card: ModelCard) -> Student:
+def exportable_student(card: ModelCard, *, for_cpu: bool = False) -> Student:
     """Return the card's student, norms folded, in operators that every runtime knows.
+
+    Args:
+        card: The model.
+        for_cpu: Let attention sample by the operator that is fastest in ONNX Runtime on CPUs, and
+            that TensorRT computes wrongly.
 
     Raises:
         ModelCardError: If the weights do not fit the card.
     """
     student = load_student(card).eval()
     fold_norms(student)
-    use_sum_form(student, "gather")
+    use_sum_form(student, "grid" if for_cpu else "gather")
     return student
 
 
 def write_image_graph(
-    student: Student, card: ModelCard, file: Path, cameras: int | None = None
+    student: Student,
+    card: ModelCard,
+    file: Path,
+    cameras: int | None = None,
+    allowed: Collection[str] = (),
 ) -> None:
-    """Write a student's image graph for all cameras or as many at a time; see `write_graphs`."""
-    _write(ImageGraph(student.image_network, card), image_interface(card, cameras), card, file)
+    """Write a student's image graph for all cameras or as many at a time; see `write_graphs`.
+
+    Args:
+        student: From `exportable_student`.
+        card: Its card.
+        file: To write.
+        cameras: Of one run; all of them by default.
+        allowed: See `lint_graph`.
+    """
+    module = ImageGraph(student.image_network, card)
+    _write(module, image_interface(card, cameras), card, file, allowed)
 
 
-def write_bev_graph(student: Student, card: ModelCard, file: Path) -> None:
-    """Write a student's bev graph; see `write_graphs`."""
+def write_bev_graph(
+    student: Student, card: ModelCard, file: Path, allowed: Collection[str] = ()
+) -> None:
+    """Write a student's bev graph; see `write_image_graph`."""
     interface = bev_interface(card)
-    _write(BevGraph(student.bev_network, interface), interface, card, file)
+    _write(BevGraph(student.bev_network, interface), interface, card, file, allowed)
 
 
-def _write(module: nn.Module, interface: GraphInterface, card: ModelCard, file: Path) -> None:
+def _write(
+    module: nn.Module,
+    interface: GraphInterface,
+    card: ModelCard,
+    file: Path,
+    allowed: Collection[str],
+) -> None:
     onnx = _onnx()
     example = tuple(
         torch.zeros(shape, dtype=torch.uint8 if name == "images" else torch.float32)
@@ -136,7 +162,7 @@ def _write(module: nn.Module, interface: GraphInterface, card: ModelCard, file: 
             verbose=False,
         )
     assert program is not None
-    _save_checked(_cleaned(program.model_proto, card, onnx), file, onnx)
+    _save_checked(_cleaned(program.model_proto, card, onnx), file, onnx, allowed)
 
 
 def write_half_graph(single_file: Path, half_file: Path) -> None:
@@ -153,9 +179,9 @@ def write_half_graph(single_file: Path, half_file: Path) -> None:
     _save_checked(model, half_file, onnx)
 
 
-def _save_checked(model: Any, file: Path, onnx: Any) -> None:
+def _save_checked(model: Any, file: Path, onnx: Any, allowed: Collection[str] = ()) -> None:
     onnx.checker.check_model(model, full_check=True)
-    findings = lint_graph(model)
+    findings = lint_graph(model, allowed)
     if findings:
         raise ExportError(f"{file.name}: not deployable: " + "; ".join(findings))
     onnx.save(model, file)

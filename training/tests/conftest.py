@@ -105,12 +105,13 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def small_card(tiny_card: ModelCard) -> ModelCard:
-    """Return the tiny model with two cameras, small images and a small grid."""
+    """Return the tiny model with two cameras, small images, a small grid and a coarser head."""
     data = tiny_card.model_dump(mode="json")
     data["cameras"] = ["cam_front", "cam_back"]
     data["image"] |= {"input_hw": [32, 64], "resized_width_px": 64}
     data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-12.8, 12.8]}
     data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 17.0, "step_m": 1.0}
+    data["lift"]["downsample_strides"] = [2]
     return model_card_from_dict(data)
 
 

@@ -201,10 +201,10 @@ def test_a_flipped_byte_in_the_weights_is_refused_by_name(copy: ModelCard) -> No
 
 
 def test_graphs_of_another_model_are_refused(copy: ModelCard) -> None:
-    lift = copy.lift.model_copy(update={"context_channels": 32})
+    lift = copy.lift.model_copy(update={"context_channels": 48})
     other = copy.model_copy(update={"lift": lift})
     other._file = copy.file
-    with pytest.raises(ModelCardError, match=r"onnx\.image: expected .*32.*image\.onnx, got .*48"):
+    with pytest.raises(ModelCardError, match=r"onnx\.image: expected .*48.*image\.onnx, got .*32"):
         OnnxRuntimeBackend(other)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simdistill_training.onnx_lint import lint_graph
+from simdistill_training.onnx_lint import CPU_ONLY, lint_graph
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -31,6 +31,12 @@ def test_a_plain_graph_is_fine() -> None:
 def test_refused_operators_are_named_with_their_node(operator: str) -> None:
     (finding,) = lint_graph(graph_of(helper.make_node(operator, ["x"], ["y"], name="here")))
     assert finding.startswith(f"node here ({operator}): ")
+
+
+def test_an_operator_is_let_through_for_a_target_that_computes_it_right() -> None:
+    graph = graph_of(helper.make_node("GridSample", ["x"], ["y"]))
+    assert lint_graph(graph, CPU_ONLY) == []
+    assert len(lint_graph(graph)) == 1
 
 
 @pytest.mark.parametrize("operator", ["ScatterND", "ScatterElements"])

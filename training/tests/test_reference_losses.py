@@ -20,7 +20,8 @@ def published_card(reference, tiny_card: ModelCard) -> ModelCard:
     cell_m = config["train_cfg"]["voxel_size"][0] * config["train_cfg"]["out_size_factor"]
     low_x, low_y, _, high_x, high_y, _ = config["train_cfg"]["point_cloud_range"]
     data = tiny_card.model_dump(mode="json")
-    data["bev"] |= {"x_m": [low_x, high_x], "y_m": [low_y, high_y], "cell_m": cell_m / 2}
+    data["lift"]["downsample_strides"] = [1]
+    data["bev"] |= {"x_m": [low_x, high_x], "y_m": [low_y, high_y], "cell_m": cell_m}
     nms = {"kind": "circle", "radius_m": 1.0}
     data["tasks"] = [{"classes": classes, "nms": nms} for classes in config["tasks"]]
     data["legacy"] |= {"lidar_box_convention": True, "truncated_cells": True}

@@ -17,6 +17,7 @@ from simdistill_ros.core.network.convolutions import at_least_float32
 from simdistill_ros.core.network.sampling import (
     SumForm,
     bilinear_corners,
+    grid_sampled_sums,
     triton_sampling,
     weighted_row_sums,
 )
@@ -114,6 +115,8 @@ class DeformableAttention(nn.Module):
             positions_px = torch.stack([u_px, v_px], -1)
             sums: Tensor = kernel.sampled_sums(values, positions_px, weights, self.map_hw)
             return sums
+        if self.sum_form == "grid":
+            return grid_sampled_sums(values, u_px, v_px, weights, self.map_hw)
         first = self._first_rows(len(u_px), values.device)
         index, corner_weights = bilinear_corners(u_px, v_px, self.map_hw, first, self.heads)
         return weighted_row_sums(

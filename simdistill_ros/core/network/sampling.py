@@ -3,7 +3,9 @@
 
 A sample at a fractional position is four rows of the flattened map with four weights, zero outside.
 Summing weighted rows is an embedding bag (`bag`, the fastest form on CPUs) or a gather and a sum
-(`gather`, which every deployment format knows). Both give the same numbers.
+(`gather`, which every deployment format knows). Attention can also take its samples by an operator
+for that (`grid`, the fastest in ONNX Runtime; TensorRT is known to compute it wrongly). All give
+the same numbers.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, embedding_bag
+from torch.nn.functional import embedding, embedding_bag, grid_sample
 
-SumForm = Literal["bag", "gather"]
+SumForm = Literal["bag", "gather", "grid"]
 MAX_GATHERED_BYTES = 48 * 10**6
 
 
@@ -72,7 +74,7 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
         rows: (R, C).
         index: (M, 4, P), int32, rows of each bag.
         weight: (M, 4, P), their weights.
-        form: How to compute it.
+        form: How to compute it; `grid` is `gather` here.
 
     Returns:
         (M, C).
@@ -91,6 +93,38 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
         total = part if total is None else total + part
     assert total is not None
     return total[:, 0]
+
+
+def grid_sampled_sums(
+    values: Tensor, u_px: Tensor, v_px: Tensor, weights: Tensor, map_hw: tuple[int, int]
+) -> Tensor:
+    """Return the weighted sum of each bag's bilinear samples; outside the map is zero.
+
+    Args:
+        values: (B * H * W * heads, C), row (b * H * W + cell) * heads + head.
+        u_px: (B, H * W, heads, P), pixel centres at integers.
+        v_px: (B, H * W, heads, P), likewise.
+        weights: (B, H * W, heads, P).
+        map_hw: (H, W).
+
+    Returns:
+        (B * H * W * heads, C).
+    """
+    height, width = map_hw
+    batch, cells, heads, points = weights.shape
+    maps = values.view(batch, cells, heads, -1).permute(0, 2, 3, 1)
+    # The operator's places run from -1 to 1 between the outer edges of the outermost pixels.
+    places = torch.stack([(u_px + 0.5) * (2 / width) - 1, (v_px + 0.5) * (2 / height) - 1], -1)
+    samples = grid_sample(
+        maps.reshape(batch * heads, -1, height, width),
+        places.transpose(1, 2).reshape(batch * heads, cells, points, 2),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )  # (B * heads, C, H * W, P)
+    shares = weights.transpose(1, 2).reshape(batch * heads, 1, cells, points)
+    sums = (samples * shares).sum(-1).view(batch, heads, -1, cells)
+    return sums.permute(0, 3, 1, 2).reshape(values.shape)
 
 
 @lru_cache(maxsize=1)

@@ -104,9 +104,9 @@ def test_the_threshold_and_the_range_leave_boxes_out(card_data) -> None:
     card = model_card_from_dict(card_data)
     maps = random_maps(card, 4)
 
-    some = decoded(maps, card, threshold=0.6)
+    some = decoded(maps, card, threshold=0.97)
 
-    assert_same(some, decode_head_maps(maps, card, stamp_ns=7, score_threshold=0.6))
+    assert_same(some, decode_head_maps(maps, card, stamp_ns=7, score_threshold=0.97))
     assert 0 < len(some) < len(decoded(maps, card, threshold=0.2))
     assert len(decoded(maps, card, threshold=0.9999)) == 0
 

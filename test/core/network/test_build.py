@@ -13,7 +13,7 @@ def parameters_m(module: torch.nn.Module) -> float:
     return sum(parameter.numel() for parameter in module.parameters()) / 1e6
 
 
-@pytest.mark.parametrize("name", ["micro", "tiny", "swint-256x704", "r50-256x704"])
+@pytest.mark.parametrize("name", ["small", "tiny", "swint-256x704", "r50-256x704"])
 def test_shipped_card_builds(models_folder, name):
     student = build_student(load_model_card(models_folder / name))
     assert parameters_m(student) > 1

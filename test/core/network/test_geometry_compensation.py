@@ -33,7 +33,7 @@ def published_attention(reference) -> DeformableAttention:
 
 
 @pytest.mark.reference("06_gcm_dfa")
-@pytest.mark.parametrize("form", ["bag", "gather"])
+@pytest.mark.parametrize("form", ["bag", "gather", "grid"])
 def test_reference_deformable_attention_gives_the_published_map_and_gradient(reference, form):
     block = published_attention(reference)
     use_sum_form(block, form)

@@ -125,12 +125,13 @@ def test_halves_and_the_pooling_between_make_the_whole(student, images, small_ta
         assert torch.equal(halves, joined(student(images, small_tables)))
 
 
-def test_gather_form_gives_the_same_maps(student, images, small_tables):
+@pytest.mark.parametrize("form", ["gather", "grid"])
+def test_every_form_of_sampling_gives_the_same_maps(student, images, small_tables, form):
     with torch.no_grad():
         bag = joined(student(images, small_tables))
-        use_sum_form(student, "gather")
-        gather = joined(student(images, small_tables))
-    torch.testing.assert_close(bag, gather, atol=1e-5, rtol=1e-5)
+        use_sum_form(student, form)
+        other = joined(student(images, small_tables))
+    torch.testing.assert_close(bag, other, atol=1e-5, rtol=1e-5)
 
 
 def test_folded_norms_give_the_same_maps(student, images, small_tables):

@@ -2,8 +2,8 @@
 """Exported package and frames → its two graphs in 8 bits, in the form that suits their target.
 
 For TensorRT, the package's own float graphs are quantised. For CPUs, they are written anew: the
-image graph for half the cameras, so that two threads take a half each, and the bev graph with a
-joined head (see `joined_head`).
+image graph for half the cameras, so that two threads take a half each, the bev graph with a
+joined head (see `joined_head`), and attention in both with samples from ONNX Runtime's operator.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from simdistill_ros.core.snapshot import ImageArray
 from simdistill_training.deploy.joined_head import JoinedCenterHead, head_ranges
 from simdistill_training.deploy.qdq_graph import Feed, Int8Form, write_int8_graph
 from simdistill_training.onnx_graphs import exportable_student, write_bev_graph, write_image_graph
+from simdistill_training.onnx_lint import CPU_ONLY
 
 IMAGE_FILE, BEV_FILE = "image.int8.onnx", "bev.int8.onnx"
 FLOAT_IMAGE_FILE, FLOAT_BEV_FILE = "image.float.onnx", "bev.float.onnx"
@@ -89,13 +90,13 @@ def _cpu_graphs(
     card: ModelCard, folder: Path, pooled: Sequence[Feed], cameras: int
 ) -> tuple[Path, Path]:
     """Write the float graphs that are quantised for CPUs."""
-    student = exportable_student(card)
+    student = exportable_student(card, for_cpu=True)
     head = cast(CenterHead, student.bev_network.head)
     ranges = head_ranges(student.bev_network, (_maps(feed) for feed in pooled))
     student.bev_network.head = JoinedCenterHead(head, ranges)
     image, bev = folder / FLOAT_IMAGE_FILE, folder / FLOAT_BEV_FILE
-    write_image_graph(student, card, image, cameras)
-    write_bev_graph(student, card, bev)
+    write_image_graph(student, card, image, cameras, allowed=CPU_ONLY)
+    write_bev_graph(student, card, bev, allowed=CPU_ONLY)
     return image, bev
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simdistill_training.onnx_graphs import INSTALL, ExportError
-from simdistill_training.onnx_lint import STANDARD_DOMAINS, lint_graph
+from simdistill_training.onnx_lint import CPU_ONLY, STANDARD_DOMAINS, lint_graph
 
 Feed = Mapping[str, npt.NDArray[Any]]
 FLOAT = 1  # of ONNX's element types
@@ -78,7 +78,10 @@ def write_int8_graph(source: Path, out: Path, feeds: Iterable[Feed], form: Int8F
     )
     written = _cleaned(onnx.load(out), model, form, onnx)
     onnx.checker.check_model(written, full_check=True)
-    findings = lint_graph(written) + (_tensorrt_findings(written) if is_symmetric else [])
+    if is_symmetric:  # for TensorRT
+        findings = lint_graph(written) + _tensorrt_findings(written)
+    else:
+        findings = lint_graph(written, CPU_ONLY)
     if findings:
         raise ExportError(f"{out.name}: not deployable: " + "; ".join(findings))
     onnx.save(written, out)

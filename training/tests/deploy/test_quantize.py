@@ -60,7 +60,9 @@ def test_the_8_bit_graphs_run_pass_the_lint_and_are_near_the_float_ones(
     for file in ("image.int8.onnx", "bev.int8.onnx"):
         model = onnx.load(card.file.parent / file)
         onnx.checker.check_model(model, full_check=True)
-        assert lint_graph(model) == []
+        operators = {node.op_type for node in model.graph.node}
+        assert ("GridSample" in operators) == (activations == "uint8")  # TensorRT's are wrong
+        assert lint_graph(model, operators & {"GridSample"}) == []
         weights = weights_of(model)
         assert len(weights) > 20
         assert {values.dtype for values in weights} == {np.dtype(np.int8)}
@@ -84,7 +86,7 @@ def test_ranges_of_black_frames_are_refused_for_what_they_lose(
     before = sorted(file.name for file in package.file.parent.iterdir())
     read = FrameReader.read
     blacken(monkeypatch, lambda reader, token: read(reader, token))
-    options = options_for(source, Int8Form(), max_drop=0.3)
+    options = options_for(source, Int8Form(), max_drop=0.01)
     with pytest.raises(ExportError, match=r"8 bits lose too much on .*mAP 1\.0000 -> 0\."):
         quantise_package(package.file.parent, options)
     assert sorted(file.name for file in package.file.parent.iterdir()) == before

@@ -31,7 +31,7 @@ def changed(**changes):
 
 
 def test_three_experiments_are_shipped_for_each_model():
-    models = ("micro", "tiny", "r50-256x704", "swint-256x704")
+    models = ("small", "tiny", "r50-256x704", "swint-256x704")
     roles = ("teacher", "student-baseline", "student-simdistill")
     assert {f"{role}-{model}.yaml" for role in roles for model in models} == {
         file.name for file in SHIPPED
@@ -47,7 +47,7 @@ def test_shipped_experiment_is_complete_and_survives_a_round_trip(file):
     assert experiment.role == ("teacher" if file.stem.startswith("teacher") else "student")
 
 
-@pytest.mark.parametrize("model", ["micro", "tiny", "r50-256x704", "swint-256x704"])
+@pytest.mark.parametrize("model", ["small", "tiny", "r50-256x704", "swint-256x704"])
 def test_baseline_differs_from_the_full_method_in_what_is_learnt_from_the_teacher_only(model):
     full = read_config(ExperimentConfig, CONFIGS / f"student-simdistill-{model}.yaml")
     baseline = read_config(ExperimentConfig, CONFIGS / f"student-baseline-{model}.yaml")
@@ -71,7 +71,7 @@ def test_shrunk_teacher_fits_the_shrunk_card(file):
     Teacher(card, smoke_experiment(experiment, card).teacher)
 
 
-@pytest.mark.parametrize("model", ["micro", "tiny", "r50-256x704", "swint-256x704"])
+@pytest.mark.parametrize("model", ["small", "tiny", "r50-256x704", "swint-256x704"])
 def test_teachers_lidar_cells_are_the_students(model):
     card = load_model_card(REPOSITORY / "models" / model)
     teacher = read_config(ExperimentConfig, CONFIGS / f"teacher-{model}.yaml").teacher
