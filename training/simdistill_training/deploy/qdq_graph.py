@@ -9,7 +9,9 @@ docs/deploy.md has the measurements behind this choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,23 +61,24 @@ def write_int8_graph(source: Path, out: Path, feeds: Iterable[Feed], form: Int8F
     kept = input_convolutions(model)
     is_symmetric = form.activations == "int8"
     kinds = quantization.QuantType
-    quantization.quantize_static(
-        source,
-        out,
-        _reader(feeds, quantization),
-        quant_format=quantization.QuantFormat.QDQ,
-        activation_type=kinds.QInt8 if is_symmetric else kinds.QUInt8,
-        weight_type=kinds.QInt8,
-        per_channel=True,
-        reduce_range=form.weight_bits == 7,
-        nodes_to_quantize=_convolutions_and_neighbours(model, kept),
-        calibrate_method=quantization.CalibrationMethod.MinMax,
-        extra_options={
-            "ActivationSymmetric": is_symmetric,
-            "WeightSymmetric": True,
-            "QuantizeBias": not is_symmetric,
-        },
-    )
+    with _without_advice():
+        quantization.quantize_static(
+            source,
+            out,
+            _reader(feeds, quantization),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=kinds.QInt8 if is_symmetric else kinds.QUInt8,
+            weight_type=kinds.QInt8,
+            per_channel=True,
+            reduce_range=form.weight_bits == 7,
+            nodes_to_quantize=_convolutions_and_neighbours(model, kept),
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": is_symmetric,
+                "WeightSymmetric": True,
+                "QuantizeBias": not is_symmetric,
+            },
+        )
     written = _cleaned(onnx.load(out), model, form, onnx)
     onnx.checker.check_model(written, full_check=True)
     if is_symmetric:  # for TensorRT
@@ -86,6 +89,21 @@ def write_int8_graph(source: Path, out: Path, feeds: Iterable[Feed], form: Int8F
         raise ExportError(f"{out.name}: not deployable: " + "; ".join(findings))
     onnx.save(written, out)
     return len(kept)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Leave out the quantiser's advice to simplify graphs first: these have fixed shapes."""
+    root = logging.getLogger()
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Please consider")
+
+    root.addFilter(is_other)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_other)
 
 
 def _cleaned(written: Any, source: Any, form: Int8Form, onnx: Any) -> Any:
