@@ -152,7 +152,8 @@ def compare_paths(own_arguments: Sequence[str]) -> int:
     def tell(results: dict[str, Any]) -> str:
         return "\n".join(paths_table(results["paths"]))
 
-    return _measurement("detector", arguments, take, "-paths", tell)
+    suffix = f"-paths-{Path(arguments.model).name}"
+    return _measurement("detector", arguments, take, suffix, tell)
 
 
 def load(own_arguments: Sequence[str]) -> int:
