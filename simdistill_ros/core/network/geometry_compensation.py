@@ -99,6 +99,8 @@ class DeformableAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the mixed features, (B, C, H, W) as given, without the residual."""
+        if self.sum_form == "grid":
+            return self._sampled_by_operator(features)
         batch, channels, height, width = features.shape
         rows = features.flatten(2).transpose(1, 2)  # (B, H * W, C)
         u_px, v_px, weights = self.planes(rows)
@@ -115,8 +117,6 @@ class DeformableAttention(nn.Module):
             positions_px = torch.stack([u_px, v_px], -1)
             sums: Tensor = kernel.sampled_sums(values, positions_px, weights, self.map_hw)
             return sums
-        if self.sum_form == "grid":
-            return grid_sampled_sums(values, u_px, v_px, weights, self.map_hw)
         first = self._first_rows(len(u_px), values.device)
         index, corner_weights = bilinear_corners(u_px, v_px, self.map_hw, first, self.heads)
         return weighted_row_sums(
@@ -125,6 +125,28 @@ class DeformableAttention(nn.Module):
             (corner_weights * weights[..., None, :]).flatten(0, 2),
             self.sum_form,
         )
+
+    def _sampled_by_operator(self, features: Tensor) -> Tensor:
+        """Return what `forward` does, cells last throughout: nothing of an exported graph turns."""
+        batch, channels, height, width = features.shape
+        cells = height * width
+        columns = features.reshape(batch, channels, cells)
+        weight, constant = self._plane_maker()
+        planes = at_least_float32(weight @ columns) + constant.T
+        per_head = planes.view(batch, 3, self.heads, self.points, cells).transpose(1, 2)
+        u_px, v_px, logits = per_head.flatten(0, 1).unbind(1)  # (B * heads, points, H * W)
+        shares = (logits - logits.amax(1, keepdim=True)).exp()
+        values = self.value.weight @ columns + self.value.bias[:, None]
+        sums = grid_sampled_sums(
+            values.view(batch * self.heads, -1, cells),
+            u_px,
+            v_px,
+            shares / shares.sum(1, keepdim=True),
+            self.map_hw,
+        )
+        mixed = sums.view(batch, channels, cells)
+        output: Tensor = self.projection.weight @ mixed + self.projection.bias[:, None]
+        return output.view(features.shape)
 
     def places(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return where each cell looks, and how much weight each place gets.
@@ -146,14 +168,19 @@ class DeformableAttention(nn.Module):
         the cells' own places, does not depend on the features, so that an exported graph has it as
         a constant.
         """
+        weight, constant = self._plane_maker()
+        planes = at_least_float32(linear(rows, weight)) + constant
+        shape = (*rows.shape[:2], 3, self.heads, self.points)
+        u_px, v_px, logits = planes.view(shape).unbind(2)
+        return u_px, v_px, logits.softmax(-1)
+
+    def _plane_maker(self) -> tuple[Tensor, Tensor]:
+        """Return what features are multiplied by, and what is added for each cell, (H * W, ...)."""
         offsets, attention = self.offsets, self.attention
         weight = torch.cat([_by_axis(offsets.weight), attention.weight])
         bias = torch.cat([_by_axis(offsets.bias), attention.bias])
         constant = at_least_float32(linear(self.position_embedding(), weight, bias))
-        planes = at_least_float32(linear(rows, weight)) + (constant + self._own_places(constant))
-        shape = (*rows.shape[:2], 3, self.heads, self.points)
-        u_px, v_px, logits = planes.view(shape).unbind(2)
-        return u_px, v_px, logits.softmax(-1)
+        return weight, constant + self._own_places(constant)
 
     def _own_places(self, like: Tensor) -> Tensor:
         """Return each cell's own u and v beside zeros for the attention, as columns of `planes`."""

@@ -96,35 +96,32 @@ def weighted_row_sums(rows: Tensor, index: Tensor, weight: Tensor, form: SumForm
 
 
 def grid_sampled_sums(
-    values: Tensor, u_px: Tensor, v_px: Tensor, weights: Tensor, map_hw: tuple[int, int]
+    maps: Tensor, u_px: Tensor, v_px: Tensor, weights: Tensor, map_hw: tuple[int, int]
 ) -> Tensor:
-    """Return the weighted sum of each bag's bilinear samples; outside the map is zero.
+    """Return the weighted sums of each head's bilinear samples; outside the map is zero.
 
     Args:
-        values: (B * H * W * heads, C), row (b * H * W + cell) * heads + head.
-        u_px: (B, H * W, heads, P), pixel centres at integers.
-        v_px: (B, H * W, heads, P), likewise.
-        weights: (B, H * W, heads, P).
+        maps: (N, C, H * W), one for each image and head.
+        u_px: (N, P, H * W), pixel centres at integers.
+        v_px: (N, P, H * W), likewise.
+        weights: (N, P, H * W).
         map_hw: (H, W).
 
     Returns:
-        (B * H * W * heads, C).
+        (N, C, H * W).
     """
     height, width = map_hw
-    batch, cells, heads, points = weights.shape
-    maps = values.view(batch, cells, heads, -1).permute(0, 2, 3, 1)
+    count, channels, _ = maps.shape
     # The operator's places run from -1 to 1 between the outer edges of the outermost pixels.
     places = torch.stack([(u_px + 0.5) * (2 / width) - 1, (v_px + 0.5) * (2 / height) - 1], -1)
     samples = grid_sample(
-        maps.reshape(batch * heads, -1, height, width),
-        places.transpose(1, 2).reshape(batch * heads, cells, points, 2),
+        maps.view(count, channels, height, width),
+        places,
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
-    )  # (B * heads, C, H * W, P)
-    shares = weights.transpose(1, 2).reshape(batch * heads, 1, cells, points)
-    sums = (samples * shares).sum(-1).view(batch, heads, -1, cells)
-    return sums.permute(0, 3, 1, 2).reshape(values.shape)
+    )  # (N, C, P, H * W)
+    return (samples * weights[:, None]).sum(2)
 
 
 @lru_cache(maxsize=1)
