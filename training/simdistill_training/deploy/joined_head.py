@@ -7,6 +7,10 @@ channels of a map, so each branch is brought to the same range before, and back 
 convolution's results are divided by their largest value, which the second one's weights undo, and
 the outputs are centred and divided by half their range, which a product and a sum in float undo.
 In float, the numbers are the head's own but for rounding.
+
+ONNX Runtime's 8-bit convolutions are fast for output channels that fill whole groups of 16: 96
+channels to 12 took 2.1 ms at 128x128, to 16 it takes 0.9. So there are outputs of zeros behind
+those of a task, which nobody reads.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from simdistill_ros.core.network.convolutions import ConvNorm
 from simdistill_ros.core.network.student import BevNetwork
 
 LEAST_RANGE = 1e-3  # of branches that give the same everywhere
+OUTPUT_GROUP = 16
 
 
 @dataclass
@@ -82,9 +87,10 @@ class JoinedTask(nn.Module):
         first = [cast(ConvNorm, branch[0]).conv for branch in branches.values()]
         second = [cast(nn.Conv2d, branch[1]) for branch in branches.values()]
         hidden = [ranges[name].hidden.clamp(min=LEAST_RANGE) for name in branches]
-        low = torch.cat([ranges[name].low for name in branches])
-        high = torch.cat([ranges[name].high for name in branches])
         self.channels = dict(zip(branches, [conv.out_channels for conv in second], strict=True))
+        self.unread = -sum(self.channels.values()) % OUTPUT_GROUP
+        low = _padded(torch.cat([ranges[name].low for name in branches]), self.unread)
+        high = _padded(torch.cat([ranges[name].high for name in branches]), self.unread)
         self.scale: Tensor
         self.centre: Tensor
         scale, centre = ((high - low) / 2).clamp(min=LEAST_RANGE), (high + low) / 2
@@ -96,15 +102,15 @@ class JoinedTask(nn.Module):
         )
         blocks = [conv.weight * most for conv, most in zip(second, hidden, strict=True)]
         self.second = _convolution(
-            _block_diagonal(blocks) / scale.view(-1, 1, 1, 1),
-            (torch.cat([_bias(conv) for conv in second]) - centre) / scale,
+            _padded(_block_diagonal(blocks), self.unread) / scale.view(-1, 1, 1, 1),
+            (_padded(torch.cat([_bias(conv) for conv in second]), self.unread) - centre) / scale,
         )
 
     def forward(self, shared: Tensor) -> dict[str, Tensor]:
         """Return the task's maps (B, channels, X, Y) by name."""
         values = self.second(self.first(shared).relu()) * self.scale + self.centre
-        parts = values.split(list(self.channels.values()), 1)
-        return dict(zip(self.channels, parts, strict=True))
+        parts = values.split([*self.channels.values(), self.unread], 1)
+        return dict(zip(self.channels, parts[:-1], strict=True))
 
 
 class JoinedCenterHead(nn.Module):
@@ -139,6 +145,11 @@ def _convolution(weight: Tensor, bias: Tensor) -> nn.Conv2d:
     convolution.weight = nn.Parameter(weight.detach())
     convolution.bias = nn.Parameter(bias.detach())
     return convolution
+
+
+def _padded(values: Tensor, rows: int) -> Tensor:
+    """Return values with rows of zeros behind them."""
+    return torch.cat([values, values.new_zeros(rows, *values.shape[1:])])
 
 
 def _block_diagonal(blocks: list[Tensor]) -> Tensor:
