@@ -48,7 +48,7 @@ def test_one_command_makes_tiny_a_package_whose_graphs_tensorrt_builds(
                        compute_capability=CAPABILITY)
             for file in graphs
         )  # fmt: skip
-        # Strongly typed: weights take half; what stays single, such as attention's places, does not.
+        # Strongly typed: weights take half. What stays single, as attention's places, does not.
         assert len(single) - len(half) > 0.3 * _product_weight_bytes(model)
 
 
