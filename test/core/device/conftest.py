@@ -11,7 +11,7 @@ import yaml
 
 @pytest.fixture
 def card_data(models_folder) -> dict[str, Any]:
-    """Return `tiny` with two cameras, 32 x 64 pixels and a 16 x 16 map."""
+    """Return `tiny` with two cameras, 32 x 64 pixels and a 32 x 32 map."""
     data = yaml.safe_load((models_folder / "tiny" / "model.yaml").read_text())
     data["cameras"] = ["front", "back"]
     data["image"] |= {"input_hw": [32, 64], "resized_width_px": 72}

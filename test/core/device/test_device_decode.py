@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def card_data(models_folder) -> dict[str, Any]:
-    """Return `tiny` with a 32 x 16 map and few candidates."""
+    """Return `tiny` with a 64 x 32 map and few candidates."""
     data = yaml.safe_load((models_folder / "tiny" / "model.yaml").read_text())
     data["bev"] |= {"x_m": [-25.6, 25.6], "y_m": [-12.8, 12.8]}
     data["decode"] |= {"max_candidates": 80, "max_before_nms": 60, "max_after_nms": 30}
