@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden numbers of the published code, for tests marked `reference(pattern)`.
+"""A small card, and golden numbers of the published code, for tests marked `reference(pattern)`.
 
 Such a test runs once for every fixture whose file name begins with the pattern, in the folder that
 the environment variable SIMDISTILL_REFERENCE_DIR names. Files that differ in a final `_part<n>`
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -83,3 +84,15 @@ def models_folder() -> Path:
 @pytest.fixture(autouse=True)
 def _two_threads() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture
+def small_data(models_folder) -> dict[str, Any]:
+    """Return the data of `tiny` at a fraction of its sizes: two cameras, 32 x 64 pixels."""
+    data = yaml.safe_load((models_folder / "tiny" / "model.yaml").read_text())
+    data["cameras"] = ["front", "back"]
+    data["image"] |= {"input_hw": [32, 64], "resized_width_px": 64}
+    data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 12.0, "step_m": 1.0}
+    data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-6.4, 6.4]}
+    data["weights"] = None
+    return data

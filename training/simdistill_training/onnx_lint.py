@@ -46,17 +46,15 @@ def lint_graph(model: Any, allowed: Collection[str] = ()) -> list[str]:
     constants = _constants(model)
     for node in model.graph.node:
         findings += [
-            f"node {node.name} ({node.op_type}): {why}"
-            for why in _faults(node, constants)
-            if node.op_type not in allowed
+            f"node {node.name} ({node.op_type}): {why}" for why in _faults(node, constants, allowed)
         ]
     return findings
 
 
-def _faults(node: Any, constants: dict[str, Any]) -> Iterator[str]:
+def _faults(node: Any, constants: dict[str, Any], allowed: Collection[str]) -> Iterator[str]:
     if node.domain not in STANDARD_DOMAINS:
         yield f"custom operator of {node.domain}"
-    if node.op_type in REFUSED:
+    if node.op_type in REFUSED and node.op_type not in allowed:
         yield REFUSED[node.op_type]
     if node.op_type in ("ScatterND", "ScatterElements"):
         reduction = [a.s.decode() for a in node.attribute if a.name == "reduction"]

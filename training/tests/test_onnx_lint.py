@@ -37,6 +37,8 @@ def test_an_operator_is_let_through_for_a_target_that_computes_it_right() -> Non
     graph = graph_of(helper.make_node("GridSample", ["x"], ["y"]))
     assert lint_graph(graph, CPU_ONLY) == []
     assert len(lint_graph(graph)) == 1
+    custom = graph_of(helper.make_node("GridSample", ["x"], ["y"], domain="mine"))
+    assert "custom operator of mine" in lint_graph(custom, CPU_ONLY)[0]
 
 
 @pytest.mark.parametrize("operator", ["ScatterND", "ScatterElements"])

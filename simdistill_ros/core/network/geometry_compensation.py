@@ -135,6 +135,7 @@ class DeformableAttention(nn.Module):
         planes = at_least_float32(weight @ columns) + constant.T
         per_head = planes.view(batch, 3, self.heads, self.points, cells).transpose(1, 2)
         u_px, v_px, logits = per_head.flatten(0, 1).unbind(1)  # (B * heads, points, H * W)
+        # ONNX Runtime turns a map round to take the softmax of another axis than the last.
         shares = (logits - logits.amax(1, keepdim=True)).exp()
         values = self.value.weight @ columns + self.value.bias[:, None]
         sums = grid_sampled_sums(

@@ -6,20 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 
 
 @pytest.fixture
-def card_data(models_folder) -> dict[str, Any]:
+def card_data(small_data: dict[str, Any]) -> dict[str, Any]:
     """Return `tiny` with two cameras, 32 x 64 pixels and a 32 x 32 map."""
-    data = yaml.safe_load((models_folder / "tiny" / "model.yaml").read_text())
-    data["cameras"] = ["front", "back"]
-    data["image"] |= {"input_hw": [32, 64], "resized_width_px": 72}
-    data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 12.0, "step_m": 1.0}
-    data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-12.8, 12.8]}
-    data["decode"] |= {"max_candidates": 60, "score_threshold": 0.05}
-    data["weights"] = None
-    return data
+    small_data["image"]["resized_width_px"] = 72
+    small_data["bev"]["y_m"] = [-12.8, 12.8]
+    small_data["decode"] |= {"max_candidates": 60, "score_threshold": 0.05}
+    return small_data
 
 
 @pytest.fixture(

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.gpu.scene import pictures, ring_tables
 from simdistill_ros.core.backends.torch_backend import DTYPES
 from simdistill_ros.core.device import decode as device_decode
 from simdistill_ros.core.device import frame as device_frame
 from simdistill_ros.core.device.frame import DeviceFrame
-from simdistill_ros.core.frames import rigid, rotation_about_z
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
 from simdistill_ros.core.network.build import build_student
 from simdistill_ros.core.network.convolutions import fold_norms
@@ -28,7 +27,6 @@ from simdistill_ros.core.network.swin import keep_constants
 
 ELSEWHERE, HOST = torch.device("meta"), torch.device("cpu")
 IMAGE_HW = (90, 160)
-OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 class NothingOfTheHost(TorchDispatchMode):
@@ -53,11 +51,7 @@ def packed_boxes(card: ModelCard, precision: str, *, warm_up: bool = True) -> Te
     fold_norms(student)
     keep_constants(student)
     frame = DeviceFrame(student.to(ELSEWHERE, DTYPES[precision]), card, IMAGE_HW, ELSEWHERE)
-    turns = (rotation_about_z(np.pi * index) @ OPTICAL for index in range(2))
-    bev_from_cam = np.stack([rigid(turn, [1.0, 0.0, 1.5]) for turn in turns])
-    input_from_cam = np.array([[40.0, 0.0, 32.0], [0.0, 40.0, 16.0], [0.0, 0.0, 1.0]])
-    tables = card.pooling_tables(bev_from_cam, np.stack([input_from_cam] * 2))
-    frame.load([np.zeros((*IMAGE_HW, 3), np.uint8)] * 2, tables, 0.1)
+    frame.load(pictures(card, IMAGE_HW), ring_tables(card, IMAGE_HW), 0.1)
     if warm_up:
         frame.run()  # what is kept from run to run may come from the host
     with NothingOfTheHost():

@@ -3,27 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-import yaml
 
 from simdistill_ros.core.lift_geometry import pooling_tables
 from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
 from simdistill_ros.core.network.view_transform import BatchedPoolingTables, batch_tables
-
-
-@pytest.fixture
-def small_data(models_folder) -> dict[str, Any]:
-    """Return the data of `tiny` at a fraction of its sizes: two cameras, 32 x 64 pixels."""
-    data = yaml.safe_load((models_folder / "tiny" / "model.yaml").read_text())
-    data["cameras"] = ["front", "back"]
-    data["image"] |= {"input_hw": [32, 64], "resized_width_px": 64}
-    data["lift"]["depth_bins"] = {"start_m": 1.0, "stop_m": 12.0, "step_m": 1.0}
-    data["bev"] |= {"x_m": [-12.8, 12.8], "y_m": [-6.4, 6.4]}
-    data["weights"] = None
-    return data
 
 
 @pytest.fixture

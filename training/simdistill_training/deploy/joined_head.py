@@ -109,8 +109,9 @@ class JoinedTask(nn.Module):
     def forward(self, shared: Tensor) -> dict[str, Tensor]:
         """Return the task's maps (B, channels, X, Y) by name."""
         values = self.second(self.first(shared).relu()) * self.scale + self.centre
-        parts = values.split([*self.channels.values(), self.unread], 1)
-        return dict(zip(self.channels, parts[:-1], strict=True))
+        read = list(self.channels.values())
+        parts = values.split([*read, self.unread] if self.unread else read, 1)
+        return dict(zip(self.channels, parts, strict=False))
 
 
 class JoinedCenterHead(nn.Module):

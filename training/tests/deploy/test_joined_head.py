@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simdistill_ros.core.model_card import ModelCard
+from simdistill_ros.core.model_card import ModelCard, model_card_from_dict
+from simdistill_ros.core.network.build import build_student, load_student
 from simdistill_ros.core.network.convolutions import fold_norms
 from simdistill_ros.core.network.student import BevNetwork
 from simdistill_training.deploy.joined_head import JoinedCenterHead, Ranges, head_ranges
@@ -14,8 +15,6 @@ from simdistill_training.deploy.joined_head import JoinedCenterHead, Ranges, hea
 
 @pytest.fixture(scope="module")
 def network(plain: ModelCard) -> BevNetwork:
-    from simdistill_ros.core.network.build import load_student
-
     student = load_student(plain).eval()
     fold_norms(student)
     return student.bev_network
@@ -75,3 +74,19 @@ def test_a_branch_that_gives_nothing_stays_finite(network, pooled, ranges) -> No
     features = network.neck(network.encoder(network.features(*pooled[0]).fused))
     expected, actual = network.head(features), JoinedCenterHead(network.head, broken)(features)
     torch.testing.assert_close(actual[0]["vel"], expected[0]["vel"], atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_a_task_that_fills_its_group_of_outputs_needs_no_others(plain: ModelCard, pooled) -> None:
+    classes, nms = plain.classes, {"kind": "circle", "radius_m": 1.0}
+    data = plain.model_dump(mode="json") | {"weights": None}
+    data["tasks"] = [{"classes": part, "nms": nms} for part in (classes[:6], classes[6:])]
+    student = build_student(model_card_from_dict(data)).eval()
+    fold_norms(student)
+    network = student.bev_network
+    joined = JoinedCenterHead(network.head, head_ranges(network, pooled))
+    features = network.neck(network.encoder(network.features(*pooled[0]).fused))
+    assert [task.unread for task in joined.tasks] == [0, 2]
+    for task, other in zip(network.head(features), joined(features), strict=True):
+        for name, maps in task.items():
+            torch.testing.assert_close(other[name], maps, atol=2e-5, rtol=2e-5, msg=name)
